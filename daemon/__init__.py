@@ -1,0 +1,1 @@
+"""Composition: the loop, journal, control, configuration and command line."""

@@ -1,0 +1,387 @@
+"""The single writer: folds events, decides, gates and journals. No I/O but the journal.
+
+``on`` takes one event; ``tick`` returns the commands whose effects are already durable. The asyncio
+shell (``daemon.loop``) only carries commands out and brings events back, and the test harnesses
+drive this same class against the simulator without a loop.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from daemon.clock import utc_day
+from daemon.journal import Journal
+from daemon.narrator import Narrator
+from exchanges.port import Payload
+from safety.gate import Approved, Denied, LegRisk, RiskView, gate
+from safety.latch import GuardView, Trip, guards, tighten
+from safety.limits import Limits
+from safety.reasons import Reason
+from safety.unwind import Flat, Orders, UnwindLeg, UnwindView, Wait, plan
+from strategy.decide import decide, emergency, hedge_need, unhedged
+from strategy.domain import (
+    Bps,
+    ClientId,
+    Draft,
+    Fill,
+    Mode,
+    Now,
+    Ns,
+    OrderRef,
+    OrderRequest,
+    Quote,
+    Side,
+    Venue,
+)
+from strategy.events import (
+    Adopted,
+    CancelAsked,
+    CycleMoved,
+    DayBegan,
+    Event,
+    FundingSeen,
+    LatchMoved,
+    OrderPlanned,
+    Seen,
+)
+from strategy.fold import fold
+from strategy.intents import Cancel, Emit, Intent, Place, Say
+from strategy.params import Params
+from strategy.world import Leg, Order, World
+
+MAX_STEPS = 64
+"""Decisions per tick; a correct core settles in a handful."""
+MINUTE = Ns(60_000_000_000)
+UNWIND_PACE = Ns(150_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Carry out: send these journalled bytes."""
+
+    payload: Payload
+    approved: Approved
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOrder:
+    """Carry out: ask for a cancel."""
+
+    venue: Venue
+    ref: OrderRef
+
+
+Command = Send | CancelOrder
+
+
+class Preparer(Protocol):
+    """The part of a venue port that the core uses: encoding and signing, no I/O."""
+
+    def prepare(self, request: OrderRequest) -> Payload:
+        """Encode and sign."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the core is told once."""
+
+    params: Params
+    limits: Limits
+
+
+class Core:
+    """The World and the only code that moves it."""
+
+    def __init__(
+        self,
+        world: World,
+        settings: Settings,
+        journal: Journal,
+        preparers: Mapping[Venue, Preparer],
+        narrator: Narrator,
+        now: Callable[[], Now],
+    ) -> None:
+        self.world = world
+        self.settings = settings
+        self.journal = journal
+        self._preparers = preparers
+        self._narrator = narrator
+        self._now = now
+        self._sent_at: deque[Ns] = deque()
+
+    # --- events ----------------------------------------------------------------------------
+
+    def on(self, event: Event) -> None:
+        """Fold one event, write what must survive, and say what changed."""
+        before = self.world
+        self.world = fold(before, event)
+        if self.world is before:
+            return
+        self._record(before, event)
+        self._narrator.changed(before, self.world, event)
+
+    def _record(self, before: World, event: Event) -> None:
+        at = self._now()
+        match event:
+            case Seen():
+                self._record_seen(before, event)
+            case Adopted():
+                self.journal.adjustment(
+                    event.venue, event.qty, event.px, event.reason, event.at.wall
+                )
+            case FundingSeen():
+                pass  # the reader wrote it, and only a new one is folded
+            case DayBegan():
+                self.journal.day(event.day, event.baseline)
+            case CycleMoved():
+                state = {"iteration": event.iteration, "phase": event.phase.value}
+                self.journal.put_meta("cycle", json.dumps(state))
+                self.journal.event("CycleMoved", event, event.at.wall)
+            case _:
+                self.journal.event(type(event).__name__, event, event.at.wall)
+        self._record_orders(before, at)
+
+    def _record_seen(self, before: World, event: Seen) -> None:
+        what = event.event
+        if isinstance(what, Fill):
+            order = self._order_of(what)
+            if order is not None and what.trade_id in order.trades:
+                self.journal.fill(what, order.request.client_id)
+            elif what.forced and self.world.forced != before.forced:
+                self.journal.fill(what, ClientId(0))
+                signed = what.qty * what.side.value
+                self.journal.adjustment(
+                    what.venue, type(self.world.net)(signed), what.px, "forced", event.at.wall
+                )
+        for name in ("violations", "foreign", "forced"):
+            notes = getattr(self.world, name)
+            if notes != getattr(before, name):
+                self.journal.event(name, {"note": notes[-1]}, event.at.wall)
+
+    def _order_of(self, fill: Fill) -> Order | None:
+        if fill.client_id is not None:
+            return self.world.orders.get(fill.client_id)
+        for order in self.world.orders.values():
+            if order.venue_order_id == fill.venue_order_id and order.venue_order_id:
+                return order
+        return None
+
+    def _record_orders(self, before: World, at: Now) -> None:
+        if self.world.orders is before.orders:
+            return
+        for client_id, order in self.world.orders.items():
+            known = before.orders.get(client_id)
+            if known is None or known is order:
+                continue
+            same = (known.state, known.cum, known.venue_order_id, known.reason)
+            if same != (order.state, order.cum, order.venue_order_id, order.reason):
+                self.journal.order_changed(order, at.wall)
+
+    # --- decisions -------------------------------------------------------------------------
+
+    def tick(self) -> list[Command]:
+        """Decide until nothing changes; return durable commands."""
+        commands: list[Command] = []
+        for _ in range(MAX_STEPS):
+            now = self._now()
+            self._roll_day(now)
+            self._guard(now)
+            self._move_latch(now)
+            intents = decide(self.world, self.settings.params, now)
+            if emergency(self.world):
+                intents = [*intents, *self._unwind(now)]
+            progressed = [self._carry_out(intent, commands, now) for intent in intents]
+            if not any(progressed):
+                break
+        self.journal.commit()
+        return commands
+
+    def _carry_out(self, intent: Intent, commands: list[Command], now: Now) -> bool:
+        match intent:
+            case Emit():
+                self.on(intent.event)
+                return True
+            case Say():
+                self._narrator.say(intent)
+                return False
+            case Cancel():
+                return self._cancel(intent, commands, now)
+            case Place():
+                return self._place(intent.draft, commands, now)
+
+    def _cancel(self, intent: Cancel, commands: list[Command], now: Now) -> bool:
+        order = self.world.orders.get(intent.client_id)
+        if order is None or not order.live:
+            return False
+        self.on(CancelAsked(intent.client_id, now, intent.why))
+        request = order.request
+        ref = OrderRef(request.client_id, request.symbol, order.venue_order_id)
+        commands.append(CancelOrder(request.venue, ref))
+        return True
+
+    def _place(self, draft: Draft, commands: list[Command], now: Now) -> bool:
+        ruling = gate(draft, self._risk(draft.venue, now), self.settings.limits, now)
+        if isinstance(ruling, Denied):
+            return self._denied(ruling, now)
+        client_id = self.journal.next_client_id(now.wall)
+        request = OrderRequest(
+            client_id=client_id,
+            venue=draft.venue,
+            symbol=self.world.legs[draft.venue].instrument.symbol,
+            side=draft.side,
+            qty=draft.qty,
+            px=draft.px,
+            tif=draft.tif,
+            post_only=draft.post_only,
+            reduce_only=draft.reduce_only,
+            expires_at=Ns(now.wall + draft.life),
+            purpose=draft.purpose,
+        )
+        payload = self._preparers[draft.venue].prepare(request)
+        self.journal.order(payload, draft, now.wall)
+        self.on(OrderPlanned(request, draft, now))
+        self._sent_at.append(now.mono)
+        commands.append(Send(payload, ruling))
+        return True
+
+    def _denied(self, denied: Denied, now: Now) -> bool:
+        self._narrator.denied(denied)
+        trips = (Reason.MAX_POSITION, Reason.MAX_DAILY_LOSS)
+        if denied.code in trips and denied.draft.purpose.opens:
+            self._trip(Trip(denied.code, denied.detail), now)
+            return True
+        return False
+
+    # --- guards ----------------------------------------------------------------------------
+
+    def _roll_day(self, now: Now) -> None:
+        """Begin a UTC day's loss budget; a day already journalled keeps its baseline (F62)."""
+        day = utc_day(now.wall)
+        if day == self.world.day:
+            return
+        known = self.journal.day_baseline(day)
+        equity = self.world.equity()
+        if known is None and equity is None:
+            return
+        baseline = known if known is not None else equity
+        self.on(DayBegan(day, Quote(baseline or 0), now))
+
+    def _guard(self, now: Now) -> None:
+        w = self.world
+        if w.mode is not Mode.RUNNING:
+            return
+        view = GuardView(w.day_pnl(), w.failures, w.violations, w.foreign, w.forced)
+        trip = guards(view, self.settings.limits, self.settings.params.max_failures)
+        if trip is not None:
+            self._trip(trip, now)
+
+    def _trip(self, trip: Trip, now: Now) -> None:
+        if self.world.mode is Mode.RUNNING:
+            self.on(LatchMoved(Mode.REDUCING, str(trip), now))
+
+    def _move_latch(self, now: Now) -> None:
+        w = self.world
+        exposed = bool(hedge_need(w)) or w.hedge is not None
+        live = any(w.live())
+        following = tighten(w.mode, exposed, live, self.verified_flat())
+        if following is not w.mode:
+            self.on(LatchMoved(following, w.reason, now))
+
+    def verified_flat(self) -> bool:
+        """True when both venues said, after the last order ended, that nothing tradable is left."""
+        ended = max((o.over_at or Ns(0) for o in self.world.orders.values()), default=Ns(0))
+        for leg in self.world.legs.values():
+            seen = leg.observed
+            if seen is None or seen.source != "rest" or seen.at <= ended:
+                return False
+            if seen.value.qty != leg.position or self._closable(leg):
+                return False
+        return True
+
+    @staticmethod
+    def _closable(leg: Leg) -> bool:
+        mid = leg.mid()
+        size = leg.instrument.floor_qty(abs(leg.position))
+        return bool(size) and (mid is None or leg.instrument.hedgeable(size, mid))
+
+    def _unwind(self, now: Now) -> list[Intent]:
+        """Ask the unwind for its next step, once nothing but its own orders may still trade."""
+        w, params = self.world, self.settings.params
+        cancels: list[Intent] = [
+            Cancel(o.request.client_id, "unwind")
+            for o in w.live()
+            if o.request.post_only
+            and (o.cancel_at is None or now.mono - o.cancel_at >= params.recancel)
+        ]
+        paced = now.mono - w.unwind_at < UNWIND_PACE if w.unwind_at else False
+        if cancels or paced:
+            return cancels
+        step = plan(self._unwind_view(now), params)
+        match step:
+            case Orders():
+                self._narrator.unwind(w, step.why)
+                return [Place(d) for d in step.drafts]
+            case Wait():
+                self._narrator.unwind_waits(w, step.why)
+                return []
+            case Flat():
+                return []
+
+    def _unwind_view(self, now: Now) -> UnwindView:
+        w = self.world
+
+        def view(venue: Venue) -> UnwindLeg:
+            leg = w.legs[venue]
+            return UnwindLeg(
+                instrument=leg.instrument,
+                position=leg.position,
+                book=leg.fresh_book(now, self.settings.params.stale),
+                fee=Bps(leg.taker_fee),
+                busy=any(w.live(venue)),
+            )
+
+        return UnwindView(
+            mode=w.mode,
+            legs=(view(Venue.BACKPACK), view(Venue.GRVT)),
+            tries=w.unwind_tries,
+            hedge_id=w.hedge.hedge_id if w.hedge else 0,
+        )
+
+    # --- the gate's view -------------------------------------------------------------------
+
+    def _risk(self, venue: Venue, now: Now) -> RiskView:
+        w = self.world
+        while self._sent_at and now.mono - self._sent_at[0] > MINUTE:
+            self._sent_at.popleft()
+        return RiskView(
+            mode=w.mode,
+            leg=self._leg_risk(venue),
+            other=self._leg_risk(venue.other),
+            net=w.net,
+            day_pnl=w.day_pnl(),
+            unhedged=unhedged(w) or w.maker() is not None,
+            orders_last_minute=len(self._sent_at),
+        )
+
+    def _leg_risk(self, venue: Venue) -> LegRisk:
+        leg = self.world.legs[venue]
+        book = leg.book.value if leg.book else None
+        return LegRisk(
+            instrument=leg.instrument,
+            position=leg.position,
+            reserved_buy=self.world.reserved(venue, Side.BUY.value),
+            reserved_sell=self.world.reserved(venue, Side.SELL.value),
+            bid=book.bids[0][0] if book and book.bids else None,
+            ask=book.asks[0][0] if book and book.asks else None,
+            book_at=leg.book.at if leg.book else None,
+            up=leg.public_up and leg.private_up,
+        )
+
+    def update_leg(self, venue: Venue, **changes: object) -> None:
+        """Set facts that no event carries (instrument refresh, account fees)."""
+        leg = replace(self.world.legs[venue], **changes)  # type: ignore[arg-type]  # field names are checked by replace
+        self.world = replace(self.world, legs={**self.world.legs, venue: leg})
+

@@ -1,0 +1,286 @@
+"""The daemon's loop: events in, decisions, commands out. I/O without decisions."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from daemon.core import Core
+from daemon.inbox import Inbox
+from daemon.metrics import RunMetrics
+from daemon.narrator import Narrator
+from daemon.outbox import Outbox
+from daemon.resolver import Resolver
+from exchanges.errors import VenueError
+from exchanges.port import VenuePort, WallClock
+from safety.reasons import Reason
+from strategy.decide import unhedged
+from strategy.domain import Mode, Now, Ns, Venue, VenueEvent, plain
+from strategy.events import CyclePhase, LatchMoved, Seen, StopAsked
+from strategy.params import SECOND
+from strategy.world import Order, World
+
+EXIT_OK = 0
+EXIT_HALTED = 77
+EXIT_HUMAN = 78
+IDLE = 0.02
+"""Seconds between time-driven decisions when nothing arrives."""
+POLL = 0.1
+POSITION_EVERY = Ns(5 * SECOND)
+POSITION_SOON = Ns(SECOND // 2)
+"""While closing down or flattening."""
+FILLS_EVERY = Ns(SECOND)
+PROGRESS_EVERY = Ns(10 * SECOND)
+STOP_LIMIT = Ns(27 * SECOND)
+"""After this an orderly stop gives up and names what is left (systemd allows 45 s)."""
+VERIFY_LIMIT = Ns(15 * SECOND)
+MISMATCHES = 3
+"""Agreeing reads of an unexplained position before it trips the latch (F73)."""
+SETTLE = Ns(2 * SECOND)
+
+
+@dataclass(slots=True)
+class _Poll:
+    positions_at: Ns = Ns(0)
+    fills_at: Ns = Ns(0)
+    progress_at: Ns = Ns(0)
+    resolving: set[int] | None = None
+    reading: bool = False
+
+
+class Loop:
+    """Runs one core against two ports until it is done, stopped or halted."""
+
+    def __init__(
+        self,
+        core: Core,
+        ports: Mapping[Venue, VenuePort],
+        resolver: Resolver,
+        narrator: Narrator,
+        metrics: RunMetrics,
+        clock: WallClock,
+    ) -> None:
+        self.core = core
+        self._ports = ports
+        self._resolver = resolver
+        self._narrator = narrator
+        self._metrics = metrics
+        self._clock = clock
+        self.inbox = Inbox()
+        self._poll_state = _Poll(resolving=set())
+        self._mismatch: dict[Venue, int] = {}
+        self._stop_at: Ns | None = None
+        self._done_at: Ns | None = None
+        self.on_tick: Callable[[World], None] = lambda _: None
+        """Called after every completed decision (watchdog, status)."""
+
+    def now(self) -> Now:
+        """Read both clocks."""
+        return Now(self._clock.mono(), self._clock.wall())
+
+    def stop(self, *, flatten: bool) -> None:
+        """Ask for an orderly stop; safe from a signal handler."""
+        self.inbox.put(StopAsked(flatten, self.now()))
+
+    async def run(self) -> int:
+        """Trade until the end; returns the exit code."""
+        async with asyncio.TaskGroup() as tasks:
+            outbox = Outbox(self._ports, self.inbox, self.now, tasks, self._metrics)
+            background = [tasks.create_task(p.stream(self._sink)) for p in self._ports.values()]
+            background.append(tasks.create_task(self._poll(tasks)))
+            code = await self._work(outbox)
+            for task in background:
+                task.cancel()
+        return code
+
+    def _sink(self, event: VenueEvent) -> None:
+        self.inbox.put(Seen(event, self.now(), "stream"))
+
+    async def _work(self, outbox: Outbox) -> int:
+        """Decide after every event, and on time alone."""
+        while True:
+            await self.inbox.wait(IDLE)
+            for event in self.inbox.drain():
+                self.core.on(event)
+            fill_at = self.core.world.naked_since
+            commands = self.core.tick()
+            outbox.dispatch(commands, fill_at)
+            self.on_tick(self.core.world)
+            code = self._finished(outbox)
+            if code is not None:
+                return code
+
+    # --- ending ----------------------------------------------------------------------------
+
+    def _finished(self, outbox: Outbox) -> int | None:
+        w, now = self.core.world, self.now()
+        quiet = not any(w.live()) and not outbox.pending and not unhedged(w)
+        if w.stopping and self._stop_at is None:
+            self._stop_at = now.mono
+        if w.mode is Mode.HALTED and not any(w.live()) and not outbox.pending:
+            return self._halted(w)
+        if w.mode is not Mode.RUNNING:
+            return self._give_up(w, now)
+        if w.stopping and quiet:
+            return self._stopped(w, now)
+        if w.cycle.phase is CyclePhase.DONE and quiet:
+            return self._completed(w, now)
+        return self._give_up(w, now)
+
+    def _halted(self, w: World) -> int:
+        """End halted, unless the latch was only the way to flatten on exit."""
+        if w.stopping and w.flatten_on_stop and w.reason == Reason.OPERATOR.value:
+            self.core.on(LatchMoved(Mode.RUNNING, "", self.now()))
+            return EXIT_OK
+        return EXIT_HALTED
+
+    def _stopped(self, w: World, now: Now) -> int | None:
+        open_legs = any(leg.position for leg in w.legs.values())
+        if w.flatten_on_stop and open_legs:
+            self.core.on(LatchMoved(Mode.FLATTENING, Reason.OPERATOR.value, now))
+            return None
+        if open_legs:
+            self._narrator.line(
+                "warning", "SHUTDOWN", "positions_kept",
+                backpack=plain(w.primary.position), grvt=plain(w.hedge_leg.position),
+                net=plain(w.net),
+            )  # fmt: skip
+        return EXIT_OK
+
+    def _completed(self, w: World, now: Now) -> int | None:
+        """All iterations done: leave once both venues confirm that nothing is left."""
+        if self._done_at is None:
+            self._done_at = now.mono
+            self._poll_state.positions_at = Ns(0)
+        if self.core.verified_flat():
+            return EXIT_OK
+        if now.mono - self._done_at > VERIFY_LIMIT:
+            self._narrator.line(
+                "error", "ALERT", "not_flat",
+                backpack=plain(w.primary.position), grvt=plain(w.hedge_leg.position),
+            )  # fmt: skip
+            return EXIT_HUMAN
+        return None
+
+    def _give_up(self, w: World, now: Now) -> int | None:
+        """Bound an orderly stop: name the residual rather than hang."""
+        if self._stop_at is None or now.mono - self._stop_at < STOP_LIMIT:
+            return None
+        live = ", ".join(str(o.request.client_id) for o in w.live()) or "none"
+        self._narrator.line(
+            "error", "ALERT", "stop_incomplete", net=plain(w.net),
+            backpack=plain(w.primary.position), grvt=plain(w.hedge_leg.position), orders=live,
+        )  # fmt: skip
+        return EXIT_HUMAN
+
+    # --- reading what no stream says ---------------------------------------------------------
+
+    async def _poll(self, tasks: asyncio.TaskGroup) -> None:
+        """Start lookups, position reads and fill catch-up whenever they are due."""
+        while True:
+            await self._clock.sleep(POLL)
+            now, w = self.now(), self.core.world
+            resolving = self._poll_state.resolving
+            for order in self._resolver.due(w, now):
+                client_id = order.request.client_id
+                if resolving is not None and client_id not in resolving:
+                    resolving.add(client_id)
+                    tasks.create_task(self._resolve(order))
+            if not self._poll_state.reading:
+                self._poll_state.reading = True
+                tasks.create_task(self._read(w, now))
+            if now.mono - self._poll_state.progress_at >= PROGRESS_EVERY:
+                self._poll_state.progress_at = now.mono
+                self._progress(w)
+
+    async def _resolve(self, order: Order) -> None:
+        client_id = order.request.client_id
+        try:
+            expected = self.core.world.legs[order.request.venue].position
+            for event in await self._resolver.resolve(order, expected):
+                self._count_rescue(order, event)
+                self.inbox.put(event)
+        finally:
+            if self._poll_state.resolving is not None:
+                self._poll_state.resolving.discard(client_id)
+
+    def _count_rescue(self, order: Order, event: object) -> None:
+        """A hedge whose outcome only a lookup told us ran degraded: count it."""
+        current = self.core.world.orders.get(order.request.client_id)
+        told = isinstance(event, Seen) and getattr(event.event, "status", None) is not None
+        if not order.draft.hedge_id or current is None or not current.live or not told:
+            return
+        status = event.event.status  # type: ignore[attr-defined]  # ``told`` checked it
+        if status.terminal:
+            self._narrator.degraded("outcome by lookup", order=order.request.client_id)
+
+    async def _read(self, w: World, now: Now) -> None:
+        state = self._poll_state
+        try:
+            ending = w.mode is not Mode.RUNNING or w.stopping or self._done_at is not None
+            every = POSITION_SOON if ending else POSITION_EVERY
+            if now.mono - state.positions_at >= every:
+                state.positions_at = now.mono
+                await self._read_positions()
+            if now.mono - state.fills_at >= FILLS_EVERY:
+                state.fills_at = now.mono
+                await self._read_fills(w, now)
+        except VenueError as bad:
+            self._narrator.once("warning", "VENUE", "read_failed", str(bad), why=str(bad))
+        finally:
+            state.reading = False
+
+    async def _read_positions(self) -> None:
+        for venue, port in self._ports.items():
+            position = await port.position()
+            at = self.now()
+            self.inbox.put(Seen(position, at, "rest"))
+            self._compare(venue, position.qty, at)
+
+    def _compare(self, venue: Venue, stated: int, at: Now) -> None:
+        """Trip the latch on a position that nothing in flight explains (F73)."""
+        w = self.core.world
+        leg = w.legs[venue]
+        ended = max(
+            (o.over_at or Ns(0) for o in w.orders.values() if o.request.venue is venue),
+            default=Ns(0),
+        )
+        settled = not any(w.live(venue)) and at.mono - ended > SETTLE
+        if not settled or stated == leg.position:
+            self._mismatch.pop(venue, None)
+            return
+        count = self._mismatch.get(venue, 0) + 1
+        self._mismatch[venue] = count
+        detail = f"{venue} says {plain(stated)}, books say {plain(leg.position)}"
+        self._narrator.line("warning", "RECONCILE", "mismatch", what=detail, reads=count)
+        if count == MISMATCHES and w.mode is Mode.RUNNING:
+            reason = f"{Reason.POSITION_MISMATCH.value}: {detail}"
+            self.inbox.put(LatchMoved(Mode.HALTED, reason, at))
+
+    async def _read_fills(self, w: World, now: Now) -> None:
+        """Fetch fill details of orders that traded more than their fills say (F24)."""
+        late = [
+            o for o in w.orders.values() if o.cum != o.filled and o.sent.mono < now.mono - SECOND
+        ]
+        for venue in {o.request.venue: None for o in late}:
+            mine = [o for o in late if o.request.venue is venue]
+            since = Ns(min(o.sent.wall for o in mine) - 5 * SECOND)
+            ids = {o.request.client_id for o in mine}
+            for fill in await self._ports[venue].fills(since):
+                if fill.client_id in ids:
+                    self.inbox.put(Seen(fill, self.now(), "rest"))
+
+    def _progress(self, w: World) -> None:
+        pnl = w.day_pnl()
+        self._narrator.line(
+            "info",
+            "METRICS",
+            "progress",
+            iteration=w.cycle.iteration,
+            phase=w.cycle.phase.value,
+            backpack=plain(w.primary.position),
+            grvt=plain(w.hedge_leg.position),
+            net=plain(w.net),
+            day_pnl="unknown" if pnl is None else plain(pnl // 1_000_000 * 1_000_000),
+            mode=w.mode.name,
+            degraded=self._metrics.degraded,
+        )

@@ -1,0 +1,72 @@
+"""From the configuration to what the core reads; sizes are checked against the venues' rules."""
+
+from collections.abc import Mapping
+from math import lcm
+
+from daemon.config import ConfigError, RunConfig
+from safety.limits import Limits
+from strategy.domain import Instrument, Ns, Qty, Venue, plain
+from strategy.params import FOREVER, SECOND, HedgeMode, Params, PrimaryMode
+
+ETH = "ETH"
+
+
+def params_of(config: RunConfig) -> Params:
+    """Return the strategy's settings."""
+    return Params(
+        size=config.size,
+        max_position=config.build_to,
+        iterations=config.iterations,
+        sleep=config.sleep,
+        fill_timeout=config.fill_timeout,
+        primary_mode=PrimaryMode(config.primary_mode),
+        hedge_mode=HedgeMode(config.hedge_mode),
+        cap=config.max_slippage,
+        min_spread=config.min_spread,
+        passive=passive_time(config),
+        max_unhedged=config.max_unhedged,
+        stale=config.stale_book_ns,
+        base_is_eth=config.ticker == ETH,
+        emergency_cap=max(config.emergency_max_bps, config.max_slippage),
+        max_failures=config.hedge_failures_max,
+        chunk=config.chunk_qty,
+    )
+
+
+def passive_time(config: RunConfig) -> Ns:
+    """Return how long a hedge may rest: less with more risk aversion, nothing at ``max``."""
+    if config.risk_aversion is None:
+        return Ns(0)
+    if config.risk_aversion == 0:
+        return FOREVER
+    return Ns(config.passive_ns * SECOND // config.risk_aversion)
+
+
+def limits_of(config: RunConfig) -> Limits:
+    """Return the limits that wrap every order."""
+    return Limits(
+        max_position=config.max_position,
+        max_daily_loss=config.max_daily_loss,
+        cap=config.max_slippage,
+        emergency_cap=max(config.emergency_max_bps, config.max_slippage),
+        max_order=Qty(max(config.size, config.build_to, config.max_position)),
+        stale=config.stale_book_ns,
+    )
+
+
+def check_sizes(config: RunConfig, instruments: Mapping[Venue, Instrument]) -> None:
+    """Refuse sizes that one of the venues could not trade exactly.
+
+    Raises:
+        ConfigError: one line naming the flag, the value, the rule and the nearest good values.
+    """
+    step = lcm(*(i.step for i in instruments.values()))
+    least = max(*(i.min_qty for i in instruments.values()), step)
+    for flag, value in (("--size", config.size), ("--max-position", config.build_to)):
+        if value < least:
+            raise ConfigError(2, f"{flag} {plain(value)}: below the smallest size that both "
+                                 f"venues trade; use at least {plain(least)}")  # fmt: skip
+        if value % step:
+            low, high = value // step * step, (value // step + 1) * step
+            raise ConfigError(2, f"{flag} {plain(value)}: not a multiple of {plain(step)}, the "
+                                 f"step of both venues; use {plain(low)} or {plain(high)}")  # fmt: skip

@@ -1,0 +1,80 @@
+"""What the control socket answers: a read-only look, and the three operator acts."""
+
+from typing import Any
+
+from daemon.loop import Loop
+from safety.reasons import Reason
+from strategy.domain import Mode, Ns, Venue, plain
+from strategy.events import LatchMoved
+from strategy.world import Leg, Order, World
+
+
+def snapshot(w: World, now: Ns) -> dict[str, Any]:
+    """Describe the World; every observed value carries its age (H3)."""
+    pnl = w.day_pnl()
+    return {
+        "mode": w.mode.name,
+        "reason": w.reason,
+        "iteration": w.cycle.iteration,
+        "phase": w.cycle.phase.value,
+        "net": plain(w.net),
+        "naked_ms": 0 if w.naked_since is None else (now - w.naked_since) // 1_000_000,
+        "day": w.day,
+        "day_pnl": None if pnl is None else plain(pnl),
+        "hedge": None if w.hedge is None else f"h-{w.hedge.hedge_id} {w.hedge.phase.value}",
+        "in_doubt": w.doubtful(),
+        "stopping": w.stopping,
+        "alerts": [*w.violations, *w.forced, *w.foreign],
+        "legs": {v.value: _leg(w.legs[v], now) for v in Venue},
+        "orders": [_order(o, now) for o in w.live()],
+    }
+
+
+def _leg(leg: Leg, now: Ns) -> dict[str, Any]:
+    book, seen = leg.book, leg.observed
+    return {
+        "position": plain(leg.position),
+        "venue_position": None if seen is None else plain(seen.value.qty),
+        "venue_position_age_ms": None if seen is None else seen.age(now) // 1_000_000,
+        "bid": plain(book.value.bids[0][0]) if book and book.value.bids else None,
+        "ask": plain(book.value.asks[0][0]) if book and book.value.asks else None,
+        "book_age_ms": None if book is None else book.age(now) // 1_000_000,
+        "public_stream": "up" if leg.public_up else "down",
+        "private_stream": "up" if leg.private_up else "down",
+    }
+
+
+def _order(order: Order, now: Ns) -> dict[str, Any]:
+    request = order.request
+    return {
+        "order": request.client_id,
+        "venue": request.venue.value,
+        "purpose": request.purpose.value,
+        "side": str(request.side),
+        "qty": plain(request.qty),
+        "filled": plain(order.cum),
+        "price": plain(request.px),
+        "state": order.state.value,
+        "age_ms": (now - order.sent.mono) // 1_000_000,
+    }
+
+
+async def handle(loop: Loop, command: str) -> dict[str, Any]:
+    """Answer one control request."""
+    now = loop.now()
+    w = loop.core.world
+    match command:
+        case "status":
+            return {"ok": True, "status": snapshot(w, now.mono)}
+        case "halt":
+            if w.mode is Mode.RUNNING:
+                loop.inbox.put(LatchMoved(Mode.HALTED, Reason.OPERATOR.value, now))
+            return {"ok": True, "said": "halting: makers are cancelled, positions stay"}
+        case "flatten":
+            if w.mode < Mode.FLATTENING:
+                loop.inbox.put(LatchMoved(Mode.REDUCING, Reason.OPERATOR.value, now))
+            return {"ok": True, "said": "closing both legs; then latched until `hedged resume`"}
+        case "resume":
+            return {"ok": False, "said": "a running daemon is not latched; nothing to resume"}
+        case _:
+            return {"ok": False, "said": f"unknown command {command!r}"}

@@ -1,0 +1,1 @@
+"""Venue adapters, transports and the simulator. May import strategy.domain only."""

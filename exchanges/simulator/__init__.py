@@ -1,0 +1,1 @@
+"""One matching engine with two faces: in process and on the wire."""

@@ -1,0 +1,1 @@
+"""Limits, gate, latch and unwind. Pure; may import strategy.domain only."""

@@ -1,0 +1,29 @@
+"""Every reason that the gate, the guards and the latch can give: stable words for the log."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Codes; the detail beside them names field, value and limit."""
+
+    MAX_POSITION = "max_position"
+    MAX_DAILY_LOSS = "max_daily_loss"
+    LOSS_UNKNOWN = "loss_unknown"
+    PRICE_CAP = "price_cap"
+    SIZE = "size"
+    TICK = "tick"
+    STALE = "stale_book"
+    STREAM_DOWN = "stream_down"
+    LATCHED = "latched"
+    NOT_REDUCE_ONLY = "not_reduce_only"
+    WRONG_DIRECTION = "wrong_direction"
+    OVER_HEDGE = "over_hedge"
+    UNHEDGED = "unhedged"
+    IN_DOUBT = "in_doubt"
+    ORDER_RATE = "order_rate"
+    HEDGE_FAILURES = "hedge_failures"
+    VIOLATION = "venue_violation"
+    FOREIGN = "foreign_activity"
+    FORCED = "venue_forced_close"
+    OPERATOR = "operator"
+    POSITION_MISMATCH = "position_mismatch"

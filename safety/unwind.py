@@ -1,0 +1,216 @@
+"""The emergency unwind: first neutral, then flat, by the cheapest bounded orders.
+
+Pure; imports ``strategy.domain``, ``depth``, ``rollback`` and ``params`` only. Re-evaluated from
+the live books at every step: whichever leg removes the exposure cheaper goes first, reduce-only
+wherever it shrinks its leg, and always so once the latch has left RUNNING (S15).
+"""
+
+from dataclasses import dataclass
+
+from strategy.depth import InsufficientLiquidity, taker_cost
+from strategy.domain import (
+    Book,
+    Bps,
+    Draft,
+    Instrument,
+    Mode,
+    Px,
+    Qty,
+    Side,
+    SignedQty,
+    Venue,
+    plain,
+    side_of,
+)
+from strategy.params import Params
+from strategy.rollback import Rollback, chunk_size, place_market_order
+
+FAR = Bps(1 << 60)
+
+
+@dataclass(frozen=True, slots=True)
+class UnwindLeg:
+    """One leg as the unwind sees it."""
+
+    instrument: Instrument
+    position: SignedQty
+    book: Book | None
+    """Fresh and two-sided, or None."""
+    fee: Bps
+    busy: bool
+    """Orders may still trade on it, in-doubt ones included."""
+
+    @property
+    def mid(self) -> Px | None:
+        """The mid of a usable book."""
+        return self.book.mid if self.book else None
+
+
+@dataclass(frozen=True, slots=True)
+class UnwindView:
+    """Everything the unwind reads."""
+
+    mode: Mode
+    legs: tuple[UnwindLeg, UnwindLeg]
+    """Primary, hedge."""
+    tries: int
+    """Consecutive roll-back orders that traded nothing."""
+    hedge_id: int
+
+    @property
+    def net(self) -> int:
+        """Net exposure."""
+        return self.legs[0].position + self.legs[1].position
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """Send these now."""
+
+    drafts: tuple[Draft, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing can or may be sent now."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """Nothing is left that a venue would trade; ``residual`` names the dust per venue."""
+
+    residual: tuple[tuple[Venue, SignedQty], ...]
+
+
+def ladder(params: Params, tries: int) -> Bps:
+    """Return this attempt's price cap: doubled each time nothing traded, up to the last rung."""
+    return Bps(min(params.cap << min(tries, 16), params.emergency_cap))
+
+
+def tradable(leg: UnwindLeg, qty: int) -> Qty:
+    """Return an unsigned size as the leg's venue would take it; 0 when it is dust."""
+    floored = leg.instrument.floor_qty(qty)
+    mid = leg.mid
+    if mid is not None and not leg.instrument.hedgeable(floored, mid):
+        return Qty(0)
+    return floored if floored >= leg.instrument.min_qty else Qty(0)
+
+
+def plan(view: UnwindView, params: Params) -> Orders | Wait | Flat:
+    """Return the next step: neutral first, then, when flattening, both legs in lockstep clips."""
+    options = _options(view)
+    if options:
+        return _cheapest(view, options, params)
+    if any(tradable(leg, abs(view.net)) for leg in view.legs) and view.net:
+        return Wait("exposure left, and no leg may trade it now")
+    if view.mode is not Mode.FLATTENING:
+        return Flat(_dust(view))
+    return _lockstep(view, params)
+
+
+def _dust(view: UnwindView) -> tuple[tuple[Venue, SignedQty], ...]:
+    return tuple((leg.instrument.venue, leg.position) for leg in view.legs if leg.position)
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    leg: UnwindLeg
+    side: Side
+    qty: Qty
+    reduce_only: bool
+
+
+def _options(view: UnwindView) -> list[_Option]:
+    """List the ways to remove the net: finish on the hedge leg, or shrink a leg."""
+    if not view.net:
+        return []
+    side = side_of(-view.net)
+    found = []
+    for leg in view.legs:
+        shrinks = leg.position * view.net > 0
+        size = min(abs(view.net), abs(leg.position)) if shrinks else abs(view.net)
+        finishes = leg.instrument.venue is Venue.GRVT and view.mode is Mode.RUNNING
+        qty = tradable(leg, size)
+        if qty and (shrinks or finishes):
+            found.append(_Option(leg, side, qty, shrinks))
+    return found
+
+
+def _cheapest(view: UnwindView, options: list[_Option], params: Params) -> Orders | Wait:
+    """Choose by all-in taker cost from the live books; unpriceable options go last."""
+    if any(leg.busy for leg in view.legs):
+        return Wait("an order may still trade")
+    cap = ladder(params, view.tries)
+    ranked = sorted(options, key=lambda o: (_cost(o, cap), o.leg.instrument.venue.value))
+    for option in ranked:
+        draft = _draft(option, view, cap, params)
+        if isinstance(draft, Draft):
+            return Orders((draft,), _explain(ranked, cap))
+    return Wait("no book to trade on")
+
+
+def _cost(option: _Option, cap: Bps) -> Bps:
+    leg = option.leg
+    cost = taker_cost(leg.book, option.side, option.qty, cap, leg.fee, leg.instrument)
+    return FAR if cost is None else cost
+
+
+def _explain(ranked: list[_Option], cap: Bps) -> str:
+    parts = []
+    for option in ranked:
+        cost = _cost(option, cap)
+        verb = "undo" if option.leg.instrument.venue is Venue.BACKPACK else "finish"
+        text = "unpriced" if cost == FAR else f"{plain(cost * 1000)}bps"
+        parts.append(f"{verb}={text}")
+    return " ".join(parts)
+
+
+def _draft(
+    option: _Option, view: UnwindView, cap: Bps, params: Params
+) -> Draft | InsufficientLiquidity:
+    roll = Rollback(
+        venue=option.leg.instrument.venue,
+        taker=option.side,
+        qty=option.qty,
+        reduce_only=option.reduce_only,
+        cap=cap,
+        hedge_id=view.hedge_id,
+    )
+    return place_market_order(roll, option.leg.book, option.leg.instrument, params)
+
+
+def _lockstep(view: UnwindView, params: Params) -> Orders | Wait | Flat:
+    """Close both legs by equal clips; a clip never leaves a rest that could not be closed."""
+    if any(leg.busy for leg in view.legs):
+        return Wait("an order may still trade")
+    open_legs = [leg for leg in view.legs if tradable(leg, abs(leg.position))]
+    if not open_legs:
+        return Flat(_dust(view))
+    if any(leg.book is None for leg in open_legs):
+        return Wait("no book to trade on")
+    cap = ladder(params, view.tries)
+    clip = min(_clip(leg, params) for leg in open_legs)
+    drafts = []
+    for leg in open_legs:
+        qty = _close_size(leg, clip)
+        side = side_of(-leg.position)
+        draft = _draft(_Option(leg, side, qty, reduce_only=True), view, cap, params)
+        if isinstance(draft, Draft):
+            drafts.append(draft)
+    return Orders(tuple(drafts), "flatten") if drafts else Wait("no liquidity within the cap")
+
+
+def _clip(leg: UnwindLeg, params: Params) -> Qty:
+    mid = leg.mid
+    whole = tradable(leg, abs(leg.position))
+    return whole if mid is None else Qty(min(whole, chunk_size(params, mid, leg.instrument)))
+
+
+def _close_size(leg: UnwindLeg, clip: Qty) -> Qty:
+    whole = leg.instrument.floor_qty(abs(leg.position))
+    qty = leg.instrument.floor_qty(clip)
+    rest = whole - qty
+    return whole if rest and not tradable(leg, rest) else qty

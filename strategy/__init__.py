@@ -1,0 +1,1 @@
+"""The pure core: types, fold, decide, routing. Standard library only."""
