@@ -348,6 +348,7 @@ class Core:
             legs=(view(Venue.BACKPACK), view(Venue.GRVT)),
             tries=w.unwind_tries,
             hedge_id=w.hedge.hedge_id if w.hedge else 0,
+            avoid=w.avoid,
         )
 
     # --- the gate's view -------------------------------------------------------------------

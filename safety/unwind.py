@@ -56,6 +56,8 @@ class UnwindView:
     tries: int
     """Consecutive roll-back orders that traded nothing."""
     hedge_id: int
+    avoid: Venue | None = None
+    """The venue whose last attempt traded nothing: whatever its book says, the other goes first."""
 
     @property
     def net(self) -> int:
@@ -144,7 +146,10 @@ def _cheapest(view: UnwindView, options: list[_Option], params: Params) -> Order
     if any(leg.busy for leg in view.legs):
         return Wait("an order may still trade")
     cap = ladder(params, view.tries)
-    ranked = sorted(options, key=lambda o: (_cost(o, cap), o.leg.instrument.venue.value))
+    ranked = sorted(
+        options,
+        key=lambda o: (o.leg.instrument.venue is view.avoid, _cost(o, cap), o.reduce_only),
+    )
     for option in ranked:
         draft = _draft(option, view, cap, params)
         if isinstance(draft, Draft):

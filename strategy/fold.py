@@ -423,7 +423,13 @@ def _net_changed(w: World, at: Now) -> World:
 
 def _after_end(w: World, order: Order, at: Now) -> World:
     """React to an order's end: fresh-book marker for the router, back-off for refused makers."""
-    if order.request.purpose is Purpose.UNWIND:
+    purpose, venue = order.request.purpose, order.request.venue
+    if purpose is Purpose.UNWIND or (purpose is Purpose.HEDGE and order.state is OrderState.DEAD):
+        if not order.cum:
+            w = replace(w, avoid=venue)
+        elif w.avoid is venue:
+            w = replace(w, avoid=None)
+    if purpose is Purpose.UNWIND:
         tries = 0 if order.cum else w.unwind_tries + 1
         w = replace(w, unwind_tries=tries, unwind_at=at.mono)
     hedge = w.hedge

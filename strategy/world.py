@@ -209,6 +209,8 @@ class World:
     unwind_tries: int = 0
     """Consecutive roll-back orders that traded nothing: widens the cap."""
     unwind_at: Ns = Ns(0)
+    avoid: Venue | None = None
+    """The venue whose last exposure-reducing order traded nothing: the unwind tries the other."""
     rejects: int = 0
     """Consecutive post-only rejections of makers."""
     basis: Basis | None = None

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exchanges.simulator.engine import MatchingEngine
-
 from daemon.core import CancelOrder, Command, Core, Send, Settings
 from daemon.journal import Journal
 from daemon.metrics import RunMetrics
@@ -21,6 +19,7 @@ from daemon.outbox import answered
 from daemon.resolver import Resolver
 from exchanges.port import Accepted, Found, InDoubt, Lookup, NotFound, Outcome, Payload, Refused
 from exchanges.simulator.defaults import BACKPACK_RULES, GRVT_RULES, default_market
+from exchanges.simulator.engine import MatchingEngine
 from exchanges.simulator.model import (
     Deny,
     EngineEvent,
@@ -44,6 +43,7 @@ from strategy.domain import (
     OrderRequest,
     OrderView,
     Position,
+    Purpose,
     Px,
     Qty,
     Side,
@@ -371,8 +371,8 @@ class Harness:
 
     def _check_over_hedge(self, request: OrderRequest) -> None:
         """S1 and S2 by the engines' own books, at the moment an order is taken."""
-        if request.venue is not Venue.GRVT:
-            return
+        if request.purpose is not Purpose.HEDGE:
+            return  # flattening closes both legs at once
         pending = sum(
             o.remaining * o.request.side.value
             for o in self.engines[Venue.GRVT].orders.values()

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import orjson
+
 from exchanges.errors import VenueMalformed
 from strategy.domain import Ns, nano, nano_round
 
@@ -17,6 +19,8 @@ _PLAIN = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _MAX_EXPONENT = 18
 """Nothing priced in USDC has more integer digits; beyond it ``nano`` would build giant integers."""
+_SHALLOW = 100
+"""Text with no more brackets than this cannot be nested dangerously."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 US = 1_000
 MS = 1_000_000
@@ -44,8 +48,12 @@ def decode(raw: bytes | str, what: str) -> Any:
     """
     try:
         text = raw.decode() if isinstance(raw, bytes) else raw
+        if text.count("[") + text.count("{") > _SHALLOW:
+            # A dependency raises the recursion limit so far that deep nesting would overflow the
+            # C stack in the standard decoder; orjson refuses it at 1024 levels.
+            orjson.loads(text)
         return _DECODER.decode(text)
-    except (ValueError, RecursionError) as bad:
+    except ValueError as bad:
         raise VenueMalformed(f"{what}: not JSON: {_shown(raw)}") from bad
 
 

@@ -96,7 +96,7 @@ class BackpackHttp(HttpClient):
             request.url,
             headers=request.headers or {},
             body=body,
-            params=request.params or None,
+            params={name: str(value) for name, value in (request.params or {}).items()} or None,
             timeout=seconds,
         )
 

@@ -6,18 +6,21 @@ private surface is up after its first message, or when no error came within a gr
 checked against REST; anything unreadable ends the connection, because what it said is lost.
 """
 
+import abc
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
-from random import Random  # noqa: TID251 - the type of the injected generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
+
+import aiohttp
 
 from exchanges.backpack import ws_codec
 from exchanges.backpack.codec import DEPTH_LIMITS, Snapshot
 from exchanges.backpack.depth import DepthBook, DepthGapError
 from exchanges.errors import VenueError, VenueRefused, VenueUnreachable
 from exchanges.port import Sink, WallClock
+from exchanges.transport.ws import CONNECT_TIMEOUT, HEARTBEAT, MAX_FRAME, Backoff
 from strategy.domain import NANO, StreamState, Surface, Venue
 
 SETTLE_SECONDS = 0.5
@@ -33,8 +36,8 @@ RESYNC_LIMIT = 8
 
 STEADY_NS = 10 * NANO
 """A connection that served this long is followed by an immediate reconnect."""
-BACKOFF_BASE = 0.25
-BACKOFF_CAP = 30.0
+CLOSE_SECONDS = 1.0
+"""Longest wait for the venue to agree to a close of ours."""
 
 
 class SessionLostError(VenueUnreachable):
@@ -61,19 +64,85 @@ Sign = Callable[[list[str]], str]
 """Returns a signed SUBSCRIBE frame."""
 
 
-class _Level:
-    """Tells the sink about one surface's state when it changes, and again with a new reason."""
+class _Socket:
+    """A ``Wire`` on aiohttp, which answers the venue's pings by itself."""
 
-    def __init__(self, surface: Surface, sink: Sink) -> None:
-        self._surface = surface
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+
+    async def send(self, text: str) -> None:
+        try:
+            await self._socket.send_str(text)
+        except (aiohttp.ClientError, OSError) as bad:
+            raise SessionLostError(f"cannot send: {type(bad).__name__}") from bad
+
+    async def receive(self) -> str | bytes:
+        message = await self._socket.receive()
+        if message.type is aiohttp.WSMsgType.TEXT or message.type is aiohttp.WSMsgType.BINARY:
+            data: str | bytes = message.data
+            return data
+        raise SessionLostError(f"closed ({self._socket.close_code})")
+
+
+@asynccontextmanager
+async def dial(url: str) -> AsyncIterator[Wire]:
+    """Open a socket with protocol pings, which alone tell a quiet market from a dead peer.
+
+    Raises:
+        SessionLostError: the connection or the handshake failed.
+    """
+    limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
+    async with aiohttp.ClientSession(
+        timeout=limits, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
+        try:
+            async with asyncio.timeout(2 * CONNECT_TIMEOUT):
+                socket = await session.ws_connect(
+                    url,
+                    heartbeat=HEARTBEAT,
+                    max_msg_size=MAX_FRAME,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
+                )
+        except aiohttp.WSServerHandshakeError as bad:
+            raise SessionLostError(f"handshake refused: http {bad.status}") from bad
+        except (aiohttp.ClientError, OSError) as bad:
+            raise SessionLostError(f"cannot connect: {type(bad).__name__}") from bad
+        try:
+            yield _Socket(socket)
+        finally:
+            await socket.close()
+
+
+class Session(abc.ABC):
+    """One connection's worth of a surface; tells the sink when the surface goes up or down."""
+
+    surface: Surface
+
+    def __init__(self, symbol: str, clock: WallClock, sink: Sink) -> None:
+        self._symbol = symbol
+        self._clock = clock
         self._sink = sink
-        self.up = False
+        self._up = False
 
-    def set(self, up: bool, why: str = "") -> None:
-        if up and self.up:
-            return
-        self.up = up
-        self._sink(StreamState(Venue.BACKPACK, self._surface, up, why))
+    @abc.abstractmethod
+    async def run(self, wire: Wire) -> None:
+        """Serve the connection until it is lost.
+
+        Raises:
+            VenueError: always, in the end; a group of them when it ends while both parts run.
+        """
+
+    def lost(self, why: str) -> bool:
+        """Report the surface down; true when it had been up."""
+        was_up = self._up
+        self._up = False
+        self._sink(StreamState(Venue.BACKPACK, self.surface, False, why))
+        return was_up
+
+    def _complete(self) -> None:
+        if not self._up:
+            self._up = True
+            self._sink(StreamState(Venue.BACKPACK, self.surface, True))
 
 
 async def _within(event: asyncio.Event, seconds: float) -> bool:
@@ -97,24 +166,19 @@ async def _together(listen: Work, beside: Work) -> None:
         await listen
 
 
-class PublicSession:
+class PublicSession(Session):
     """One connection of the public surface: a gapless book, and trades."""
 
+    surface = Surface.PUBLIC
+
     def __init__(self, symbol: str, clock: WallClock, snapshot: ReadSnapshot, sink: Sink) -> None:
-        self._symbol = symbol
-        self._clock = clock
+        super().__init__(symbol, clock, sink)
         self._read_snapshot = snapshot
-        self._sink = sink
-        self._state = _Level(Surface.PUBLIC, sink)
         self._book = DepthBook()
         self._heard = asyncio.Event()
 
     async def run(self, wire: Wire) -> None:
-        """Serve the connection until it is lost.
-
-        Raises:
-            VenueError: always, in the end; a group of them when several things break at once.
-        """
+        """Subscribe, then keep the book complete for as long as the connection lives."""
         params = [f"{name}.{self._symbol}" for name in (ws_codec.DEPTH, ws_codec.TRADE)]
         await wire.send(json.dumps({"method": "SUBSCRIBE", "params": params}))
         await _together(self._listen(wire), self._keep())
@@ -134,7 +198,7 @@ class PublicSession:
         try:
             changed = self._book.delta(delta)
         except DepthGapError as gap:
-            self._state.set(False, f"gap: {gap}")
+            self.lost(f"gap: {gap}")
             return
         if changed:
             self._sink(self._book.book())
@@ -156,11 +220,11 @@ class PublicSession:
             try:
                 self._book.snapshot(snapshot)
             except DepthGapError as gap:
-                self._state.set(False, f"gap: {gap}")
+                self.lost(f"gap: {gap}")
                 await self._clock.sleep(RESYNC_SECONDS)
                 continue
             self._sink(self._book.book())
-            self._state.set(True)
+            self._complete()
             return
         raise SessionLostError(f"no snapshot joined the updates in {RESYNC_LIMIT} tries")
 
@@ -178,29 +242,18 @@ class PublicSession:
         if not behind:
             self._sink(self._book.confirm(snapshot.book.event_time))
 
-    def lost(self, why: str) -> bool:
-        """Report the surface down; true when it had been up."""
-        was_up = self._state.up
-        self._state.set(False, why)
-        return was_up
 
-
-class PrivateSession:
+class PrivateSession(Session):
     """One connection of the private surface: our orders, fills and position."""
 
+    surface = Surface.PRIVATE
+
     def __init__(self, symbol: str, clock: WallClock, sign: Sign, sink: Sink) -> None:
-        self._symbol = symbol
-        self._clock = clock
+        super().__init__(symbol, clock, sink)
         self._sign = sign
-        self._sink = sink
-        self._state = _Level(Surface.PRIVATE, sink)
 
     async def run(self, wire: Wire) -> None:
-        """Serve the connection until it is lost.
-
-        Raises:
-            VenueError: always, in the end; a group of them when several things break at once.
-        """
+        """Subscribe signed, then pass everything on for as long as the connection lives."""
         streams = [f"{name}.{self._symbol}" for name in (ws_codec.ORDERS, ws_codec.POSITIONS)]
         await wire.send(self._sign(streams))
         await _together(self._listen(wire), self._settle())
@@ -211,45 +264,27 @@ class PrivateSession:
             if frame is None:
                 continue
             if frame.stream == ws_codec.ORDERS:
-                self._state.set(True)
+                self._complete()
                 view, fill = ws_codec.order_update(frame.data)
                 self._sink(view)
                 if fill is not None:
                     self._sink(fill)
             elif frame.stream == ws_codec.POSITIONS:
-                self._state.set(True)
+                self._complete()
                 self._sink(ws_codec.position(frame.data))
 
     async def _settle(self) -> None:
         await self._clock.sleep(SETTLE_SECONDS)
-        self._state.set(True)
-
-    def lost(self, why: str) -> bool:
-        """Report the surface down; true when it had been up."""
-        was_up = self._state.up
-        self._state.set(False, why)
-        return was_up
-
-
-class Session(Protocol):
-    """One connection's worth of a surface."""
-
-    async def run(self, wire: Wire) -> None:
-        """Serve until lost; raises VenueError."""
-        ...
-
-    def lost(self, why: str) -> bool:
-        """Report the surface down; true when it had been up."""
-        ...
+        self._complete()
 
 
 class Streams:
     """Both surfaces, each on its own connection, for ever."""
 
-    def __init__(self, connect: Connect, clock: WallClock, rng: Random) -> None:
+    def __init__(self, connect: Connect, clock: WallClock, jitter: Callable[[], float]) -> None:
         self._connect = connect
         self._clock = clock
-        self._rng = rng
+        self._jitter = jitter
 
     async def run(self, *surfaces: Callable[[], Session]) -> None:
         """Serve every surface until cancelled; each call of one makes a fresh session."""
@@ -258,15 +293,16 @@ class Streams:
                 group.create_task(self._forever(surface))
 
     async def _forever(self, surface: Callable[[], Session]) -> None:
-        failures = 0
+        backoff = Backoff(self._jitter)
         while True:
             session = surface()
             began = self._clock.mono()
-            why = await self._serve(session)
-            lived = self._clock.mono() - began
-            # A connection that came up and broke at once must not be retried in a tight loop.
-            failures = 0 if session.lost(why) and lived > STEADY_NS else failures + 1
-            await self._clock.sleep(self._pause(failures))
+            was_up = session.lost(await self._serve(session))
+            if was_up and self._clock.mono() - began > STEADY_NS:
+                # The venue closes sockets to restart: come back at once (venues.md B5).
+                backoff.reset()
+            else:
+                await self._clock.sleep(backoff.next())
 
     async def _serve(self, session: Session) -> str:
         why = "ended"
@@ -280,13 +316,6 @@ class Streams:
             # A cancel that met the loss inside the task group was reported as the loss alone.
             raise asyncio.CancelledError
         return why
-
-    def _pause(self, failures: int) -> float:
-        """Return seconds to wait: none after a steady connection, else growing, jittered."""
-        if not failures:
-            return 0.0
-        longest = min(BACKOFF_CAP, BACKOFF_BASE * float(1 << min(failures, 10)))
-        return longest * self._rng.uniform(0.5, 1.0)
 
 
 def _reasons(group: BaseExceptionGroup[VenueError]) -> str:

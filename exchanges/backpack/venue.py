@@ -16,7 +16,7 @@ from exchanges.backpack.sdk import (
     ResourceNotFound,
 )
 from exchanges.backpack.signer import BackpackConfig, VenueTime
-from exchanges.backpack.streams import Streams
+from exchanges.backpack.streams import PrivateSession, PublicSession, Streams, dial
 from exchanges.errors import VenueMalformed
 from exchanges.port import (
     CancelOutcome,
@@ -218,15 +218,16 @@ class BackpackVenue:
 
     async def stream(self, sink: Sink) -> None:
         """Run the public and private sockets until cancelled."""
-        streams = Streams(
-            url=self._config.ws,
-            symbol=self._symbol,
-            clock=self._clock,
-            rng=self._rng,
-            snapshot=self._snapshot,
-            sign=self._account.subscription,
-        )
-        await streams.run(sink)
+        symbol, clock = self._symbol, self._clock
+
+        def public() -> PublicSession:
+            return PublicSession(symbol, clock, self._snapshot, sink)
+
+        def private() -> PrivateSession:
+            return PrivateSession(symbol, clock, self._account.subscription, sink)
+
+        streams = Streams(lambda: dial(self._config.ws), clock, self._rng.random)
+        await streams.run(public, private)
 
     async def _snapshot(self, limit: int) -> codec.Snapshot:
         return codec.depth(await self._public.depth(self._symbol, limit))

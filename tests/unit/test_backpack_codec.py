@@ -1,6 +1,7 @@
 """Shapes and units of venues.md B3 and B5, as the venue sends them."""
 
 import json
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -364,10 +365,26 @@ def test_server_time_is_text_of_milliseconds() -> None:
     assert codec.server_time(decode(b"1750000000123", "time")) == 1_750_000_000_123_000_000
 
 
-@pytest.mark.parametrize("raw", [b"<html>", b"", b"\xff\xfe", b"NaN", b"[" * 100_000])
+@pytest.mark.parametrize("raw", [b"<html>", b"", b"\xff\xfe", b"NaN", b"[" * 100])
 def test_F06_garbled_answer_is_malformed(raw: bytes) -> None:
     with pytest.raises(VenueMalformed):
         decode(raw, "answer")
+
+
+@pytest.mark.parametrize("raw", [b"[" * 100_000, b'{"a":' * 100_000])
+def test_deep_nesting_is_malformed_at_any_recursion_limit(raw: bytes) -> None:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)  # what importing eth_account does
+    try:
+        with pytest.raises(VenueMalformed):
+            decode(raw, "answer")
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def test_wide_answers_stay_exact() -> None:
+    rows = decode(b"[" + b",".join([b'[0.1,"2"]'] * 500) + b"]", "wide")
+    assert rows[499] == [Decimal("0.1"), "2"]
 
 
 # --- socket ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Keys, signatures and validity through our facade (venues.md B2)."""
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -47,6 +48,7 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         self.ms += int(seconds * 1000)
+        await asyncio.sleep(0.001)
 
 
 class FakeRest:

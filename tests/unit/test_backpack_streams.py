@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from random import Random  # noqa: TID251 - a seeded generator
 
 import pytest
 
@@ -28,7 +27,6 @@ from strategy.domain import (
 from tests.unit.test_backpack_codec import UPDATE
 
 SYMBOL = "ETH_USDC_PERP"
-RNG = Random(1)  # noqa: S311 - jitter, not cryptography
 
 
 class Clock:
@@ -273,7 +271,7 @@ async def test_F52_reconnects_back_off_and_every_loss_is_reported() -> None:
         return PrivateSession(SYMBOL, clock, lambda _: "", events.append)
 
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(Streams(connect, clock, RNG).run(session))
+        task = group.create_task(Streams(connect, clock, lambda: 0.5).run(session))
         await until(lambda: len(opened) >= 5)
         task.cancel()
     assert states(events)[:4] == [True, False, False, True]
@@ -301,7 +299,7 @@ async def test_steady_connection_is_reopened_at_once(monkeypatch: pytest.MonkeyP
         return PrivateSession(SYMBOL, clock, lambda _: "", events.append)
 
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(Streams(connect, clock, RNG).run(session))
+        task = group.create_task(Streams(connect, clock, lambda: 0.5).run(session))
         await until(lambda: states(events).count(True) >= 3)
         task.cancel()
     assert set(clock.slept) <= {0.0, streams.SETTLE_SECONDS}
