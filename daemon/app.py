@@ -8,8 +8,9 @@ import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from daemon.assembly import Seams, live_ports, sim_config, sim_ports
 from daemon.clock import SystemClock
@@ -23,13 +24,20 @@ from daemon.loop import EXIT_HALTED, EXIT_HUMAN, Loop
 from daemon.metrics import RunMetrics
 from daemon.narrator import Narrator
 from daemon.notify import Notifier
+from daemon.offline import journal_path
 from daemon.reconcile import Reconciler, StartRefused, journal_latch, load_world
 from daemon.resolver import Resolver
 from daemon.settings import check_sizes, limits_of, params_of
 from daemon.status import handle
-from exchanges.errors import UnknownTicker, VenueError, VenueForbidden
+from exchanges.errors import (
+    UnknownTicker,
+    VenueError,
+    VenueForbidden,
+    VenueThrottled,
+    VenueUnreachable,
+)
 from exchanges.port import VenuePort
-from exchanges.simulator.host import SimHost
+from exchanges.simulator.host import SimConfigError, SimHost
 from exchanges.simulator.tape import TapeError
 from safety.reasons import Reason
 from strategy.domain import Fees, Instrument, Mode, Ns, SignedQty, Venue, plain
@@ -41,8 +49,7 @@ EXIT_USAGE = 2
 EXIT_INTERNAL = 70
 EXIT_UNREACHABLE = 75
 EXIT_LEASE = 79
-READY_LIMIT = 30.0
-"""Seconds for both venues to deliver books and private streams."""
+OPEN_TRIES = 3
 MAX_SKEW = Ns(SECOND)
 """Largest clock offset to a venue at which signatures are still safe."""
 
@@ -53,11 +60,6 @@ class Failed(Exception):  # noqa: N818 - carries the exit code and its one line
     def __init__(self, code: int, line: str) -> None:
         super().__init__(line)
         self.code = code
-
-
-def journal_path(config: RunConfig) -> Path:
-    """Return the journal of a mode: simulated money never mixes with real money."""
-    return config.state_dir / f"{config.venues}.db"
 
 
 async def run(config: RunConfig, *, flatten_only: bool = False) -> int:
@@ -86,6 +88,8 @@ class App:
 
     async def run(self) -> int:
         """Take the lease and the journal, then trade."""
+        if self.config.venues == "shadow":
+            raise Failed(EXIT_USAGE, "--venues shadow: not in this release; use sim or live")
         self.config.state_dir.mkdir(parents=True, exist_ok=True)
         try:
             with Lease(self.config.state_dir):
@@ -95,7 +99,7 @@ class App:
 
     async def _with_journal(self) -> int:
         try:
-            journal = Journal(journal_path(self.config))
+            journal = Journal(journal_path(self.config.state_dir, self.config.venues))
         except JournalError as bad:
             raise Failed(EXIT_HUMAN, str(bad)) from bad
         try:
@@ -108,31 +112,46 @@ class App:
             journal.close()
 
     async def _with_venues(self, journal: Journal) -> int:
-        async with AsyncExitStack() as stack:
-            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        """Run the venues in one task group; the simulator lives exactly as long as the run."""
+        failed: Failed | None = None
+        code = EXIT_INTERNAL
+        async with asyncio.TaskGroup() as tasks:
             background: list[asyncio.Task[Any]] = []
             try:
-                ports = await self._ports(journal, tasks, background)
-                for port in ports.values():
-                    stack.push_async_callback(port.close)
-                return await self._trade(journal, ports)
+                code = await self._with_ports(journal, tasks, background)
+            except Failed as why:  # raised outside, so that it is not wrapped in a group
+                failed = why
             finally:
-                if self.host is not None:
-                    await self.host.stop()
                 for task in background:
                     task.cancel()
+                if self.host is not None:
+                    await self.host.stop()
+        if failed is not None:
+            raise failed
+        return code
+
+    async def _with_ports(
+        self, journal: Journal, tasks: asyncio.TaskGroup, background: list[asyncio.Task[Any]]
+    ) -> int:
+        ports = await self._ports(journal, tasks, background)
+        async with AsyncExitStack() as stack:
+            for port in ports.values():
+                stack.push_async_callback(port.close)
+            return await self._trade(journal, ports)
 
     async def _ports(
         self, journal: Journal, tasks: asyncio.TaskGroup, background: list[asyncio.Task[Any]]
     ) -> Mapping[Venue, VenuePort]:
         rng = random.Random(self.config.seed)  # noqa: S311 - jitter, not a secret
-        seams = Seams(self.clock, rng.random, lambda: journal.last_client_id() & 0xFFFFFFFF)
+        seams = Seams(self.clock, rng, lambda: journal.last_client_id() & 0xFFFFFFFF)
         if self.config.venues == "live":
             return live_ports(self.config, seams)
         self.host = SimHost(sim_config(self.config))
         try:
             ready = await self.host.start()
-        except (TapeError, ValueError) as bad:
+        except SimConfigError as bad:
+            raise Failed(EXIT_USAGE, str(bad)) from bad
+        except TapeError as bad:
             raise Failed(EXIT_HUMAN, str(bad)) from bad
         self.host.universe.on_loop = self._tape_looped
         background.append(tasks.create_task(self.host.run_forever()))
@@ -155,7 +174,8 @@ class App:
         resolver = Resolver(ports, self.clock.now)
         await self._reconcile(core, ports, resolver, narrator)
         metrics.started = core.world
-        loop = Loop(core, ports, resolver, narrator, metrics, self.clock)
+        patience = self.config.open_patience_ns
+        loop = Loop(core, ports, resolver, narrator, metrics, self.clock, patience)
         if self.flatten_only:
             core.on(LatchMoved(Mode.FLATTENING, Reason.OPERATOR.value, self.clock.now()))
         code = await self._loop(loop, core, narrator)
@@ -170,7 +190,7 @@ class App:
         fees: dict[Venue, Fees] = {}
         for venue, port in ports.items():
             try:
-                await port.open()
+                await self._open(port)
                 instruments[venue] = await port.load(self.config.ticker)
                 fees[venue] = await port.fees()
                 await self._check_clock(port)
@@ -199,6 +219,18 @@ class App:
         except ConfigError as bad:
             raise Failed(bad.exit_code, str(bad)) from bad
         return instruments, fees
+
+    async def _open(self, port: VenuePort) -> None:
+        """Log in, with a few patient tries: reads and logins only are ever retried."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type((VenueUnreachable, VenueThrottled)),
+            stop=stop_after_attempt(OPEN_TRIES),
+            wait=wait_exponential(multiplier=0.5, max=4),
+            sleep=self.clock.sleep,
+            reraise=True,
+        ):
+            with attempt:
+                await port.open()
 
     async def _check_clock(self, port: VenuePort) -> None:
         before = self.clock.wall()
@@ -278,9 +310,7 @@ class App:
         journal.put_meta("ticker", self.config.ticker)
         journal.commit()
         self._install_signals(loop)
-        server = ControlServer(
-            self.config.state_dir, lambda cmd, args: handle(loop, self.config, cmd, args)
-        )
+        server = ControlServer(self.config.state_dir, lambda cmd, _: handle(loop, cmd))
         await server.start()
         loop.on_tick = self._ticked
         gc.collect()
@@ -324,4 +354,3 @@ class App:
             text = json.dumps(summary, indent=2) + "\n"
             self.config.summary_json.parent.mkdir(parents=True, exist_ok=True)
             self.config.summary_json.write_text(text)
-

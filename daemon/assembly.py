@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from random import Random  # noqa: TID251 - the type of the injected generator
 
 from daemon.config import RunConfig
 from exchanges.backpack.venue import BackpackConfig, BackpackVenue
@@ -16,7 +17,7 @@ class Seams:
     """What the ports need from outside: time, jitter, and the nonce of the next order."""
 
     clock: WallClock
-    jitter: Callable[[], float]
+    rng: Random
     nonce: Callable[[], int]
 
 
@@ -85,10 +86,8 @@ def live_ports(config: RunConfig, seams: Seams) -> Mapping[Venue, VenuePort]:
     )
 
 
-def _ports(
-    grvt: GrvtConfig, backpack: BackpackConfig, seams: Seams
-) -> Mapping[Venue, VenuePort]:
+def _ports(grvt: GrvtConfig, backpack: BackpackConfig, seams: Seams) -> Mapping[Venue, VenuePort]:
     return {
-        Venue.BACKPACK: BackpackVenue(backpack, seams.clock, seams.jitter),
-        Venue.GRVT: GrvtVenue(grvt, seams.clock, seams.jitter, seams.nonce),
+        Venue.BACKPACK: BackpackVenue(backpack, seams.clock, seams.rng),
+        Venue.GRVT: GrvtVenue(grvt, seams.clock, seams.rng.random, seams.nonce),
     }

@@ -243,7 +243,7 @@ def _env_file(flag: str | None, environ: Mapping[str, str], cwd: Path) -> Mappin
         return {}
     values = read_env_file(found[0])
     for name in values:
-        close = get_close_matches(name, LIMITS, 1, 0.8)
+        close = get_close_matches(name.upper(), LIMITS, 1, 0.8)
         if name not in LIMITS and close:  # a mistyped limit must not become the default
             raise ConfigError(
                 EXIT_CONFIG, f"{found[0]}: unknown limit {name}; did you mean {close[0]}?"
@@ -307,18 +307,12 @@ def _work_out(values: dict[str, Any], terminal: bool) -> None:
 
 def _check_together(values: dict[str, Any], flags: Mapping[str, str | None]) -> None:
     """Refuse settings that contradict one another."""
-    size, build_to, cap = values["size"], values["build_to"], values["max_position"]
+    size, build_to = values["size"], values["build_to"]
     if build_to < size:
         raise ConfigError(
             EXIT_USAGE,
             f"--max-position {plain(build_to)}: below --size {plain(size)}, so no order fits; "
             "raise it or lower --size",
-        )
-    if build_to > cap:
-        raise ConfigError(
-            EXIT_USAGE,
-            f"--size {plain(size)} with --max-position {plain(build_to)}: above the limit "
-            f"MAX_POSITION {plain(cap)} of each leg; lower it or raise MAX_POSITION",
         )
     given = [f for f in ("book", "seed", "speed") if flags.get(f) is not None]
     if given and values["venues"] != "sim":

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 MAX_SLIPPAGE_BPS = 1_000
 """A cap of more than ten percent is a typing error."""
+MAX_EXPONENT = 30
 MAX_SECONDS = 7 * 86_400
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -37,6 +38,8 @@ def number(text: str) -> Decimal:
         raise ValueError("not a number") from bad
     if not value.is_finite():
         raise ValueError("not a finite number")
+    if value and abs(value.adjusted()) > MAX_EXPONENT:
+        raise ValueError("too large or too small a number")
     return value
 
 

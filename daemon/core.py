@@ -286,7 +286,7 @@ class Core:
         w = self.world
         exposed = bool(hedge_need(w)) or w.hedge is not None
         live = any(w.live())
-        following = tighten(w.mode, exposed, live, self.verified_flat())
+        following = tighten(w.mode, exposed, live, self.verified_flat(), w.reason)
         if following is not w.mode:
             self.on(LatchMoved(following, w.reason, now))
 
@@ -385,4 +385,3 @@ class Core:
         """Set facts that no event carries (instrument refresh, account fees)."""
         leg = replace(self.world.legs[venue], **changes)  # type: ignore[arg-type]  # field names are checked by replace
         self.world = replace(self.world, legs={**self.world.legs, venue: leg})
-

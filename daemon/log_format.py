@@ -29,9 +29,9 @@ def stamp(wall: Ns) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{rest // 1000:06d}Z"
 
 
-def level_word(level: str) -> str:
+def level_word(level: object) -> str:
     """Return the printed word of a level; an unknown one counts as an error."""
-    name = level.lower()
+    name = level.lower() if isinstance(level, str) else ""
     return LEVELS.get("warning" if name == "warn" else name, "ERROR")
 
 

@@ -52,27 +52,26 @@ class LineWriter:
         """Flush and end the thread; an output that stays blocked is abandoned."""
         if self._closing.is_set():
             return
-        flushed = self.flush(limit)
         self._closing.set()
-        if flushed:
+        if self.flush(limit):
             self._thread.join(limit)
             self._out.close()
 
     def _drain(self) -> None:
         while not (self._closing.is_set() and self._lines.empty()):
-            entry = self._next(0.2)
+            entry: bytes | threading.Event | None = self._lines.get()
             batch: list[bytes] = []
             while isinstance(entry, bytes):
                 batch.append(entry)
-                entry = self._next(0) if len(batch) < BATCH else None
+                entry = self._waiting() if len(batch) < BATCH else None
             if batch:
                 self._put(batch)
             if entry is not None:
                 entry.set()
 
-    def _next(self, wait: float) -> bytes | threading.Event | None:
+    def _waiting(self) -> bytes | threading.Event | None:
         try:
-            return self._lines.get(timeout=wait) if wait else self._lines.get_nowait()
+            return self._lines.get_nowait()
         except queue.Empty:
             return None
 

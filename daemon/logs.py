@@ -17,37 +17,15 @@ from daemon.clock import SystemClock
 from daemon.config import EXIT_CONFIG, ConfigError, RunConfig
 from daemon.log_format import Plain, as_json, console, level_word, simple, stamp
 from daemon.log_writer import LineWriter
+from exchanges.transport.redact import MASK, SDK_LOGGERS, Redactor
 from strategy.domain import Ns
 
 TAGS = ("INIT", "RECONCILE", "OPEN", "CLOSE", "SMART_ROUTING", "SAFETY", "EMERGENCY", "METRICS",
         "SHUTDOWN", "VENUE", "ALERT")  # fmt: skip
-SDK_LOGGERS = ("pysdk", "bpx")
-"""They log keys and cookies at INFO (venues.md A2, B8): capped at WARNING, and redacted."""
 DROP_NOTICE_GAP = 10_000_000_000
 COOKIE = re.compile(r"(gravity=)[^;,\s\"']+")
 
 Render = Callable[[str, str, str, str, Mapping[str, Plain]], str]
-
-
-class Redaction:
-    """Replaces every registered secret, and GRVT session cookies, by ``***``."""
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets: list[str] = []
-        for secret in secrets:
-            self.add(secret)
-
-    def add(self, secret: str) -> None:
-        """Register one more; empty text is ignored."""
-        if secret and secret not in self._secrets:
-            self._secrets.append(secret)
-            self._secrets.sort(key=len, reverse=True)
-
-    def text(self, text: str) -> str:
-        """Return the text without secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return COOKIE.sub(r"\1***", text)
 
 
 class _Outputs:
@@ -127,7 +105,7 @@ class Logs:
             ConfigError: the log file cannot be opened (exit 78).
         """
         self._wall = wall or SystemClock().wall
-        self._redaction = Redaction(config.credentials.secrets())
+        self._redactor = Redactor(config.credentials.secrets())
         self._told = 0
         self._told_at: Ns | None = None
         file = None if config.log_file is None else _open(config.log_file)
@@ -152,7 +130,7 @@ class Logs:
 
     def emit(self, level: str, tag: str, event: str, fields: Mapping[str, Any]) -> None:
         """Write one entry; never blocks, never raises (REQ-36)."""
-        self._entries._proxy_to_logger("entry", event, level=level, tag=tag, fields=fields)  # noqa: SLF001 - structlog's documented door for wrapper classes
+        self._entries._proxy_to_logger("entry", said=event, level=level, tag=tag, fields=fields)  # noqa: SLF001 - structlog's documented door for wrapper classes
         lost = self.dropped()
         if lost > self._told and self._may_tell():
             self._told = lost
@@ -160,7 +138,7 @@ class Logs:
 
     def add_secret(self, secret: str) -> None:
         """Hide one more secret from now on."""
-        self._redaction.add(secret)
+        self._redactor.add(secret)
 
     def dropped(self) -> int:
         """Return how many lines were lost so far."""
@@ -182,13 +160,17 @@ class Logs:
         self._told_at = now
         return True
 
+    def _redact(self, text: str) -> str:
+        """Hide registered secrets, and session cookies that nobody registered."""
+        return COOKIE.sub(rf"\1{MASK}", self._redactor.text(text))
+
     # --- structlog processors --------------------------------------------------------------
 
     def _reduce(self, _: object, __: str, entry: Any) -> Any:
-        redact = self._redaction.text
+        redact = self._redact
         entry["ts"] = stamp(self._wall())
         entry["level"] = level_word(entry["level"])
-        entry["event"] = str(simple(entry["event"], redact))
+        entry["event"] = str(simple(entry["said"], redact))  # structlog drops a None event
         entry["fields"] = {str(k): simple(v, redact) for k, v in entry["fields"].items()}
         return entry
 

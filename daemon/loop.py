@@ -58,6 +58,7 @@ class Loop:
         narrator: Narrator,
         metrics: RunMetrics,
         clock: WallClock,
+        patience: Ns,
     ) -> None:
         self.core = core
         self._ports = ports
@@ -65,6 +66,8 @@ class Loop:
         self._narrator = narrator
         self._metrics = metrics
         self._clock = clock
+        self._patience = patience
+        self._idle_at = clock.mono()
         self.inbox = Inbox()
         self._poll_state = _Poll(resolving=set())
         self._mismatch: dict[Venue, int] = {}
@@ -103,6 +106,8 @@ class Loop:
                 self.core.on(event)
             fill_at = self.core.world.naked_since
             commands = self.core.tick()
+            if commands or self.core.world.cycle.phase is CyclePhase.HOLD:
+                self._idle_at = self._clock.mono()
             outbox.dispatch(commands, fill_at)
             self.on_tick(self.core.world)
             code = self._finished(outbox)
@@ -191,6 +196,7 @@ class Loop:
             if now.mono - self._poll_state.progress_at >= PROGRESS_EVERY:
                 self._poll_state.progress_at = now.mono
                 self._progress(w)
+                self._alert_idle(w, now)
 
     async def _resolve(self, order: Order) -> None:
         client_id = order.request.client_id
@@ -254,7 +260,7 @@ class Loop:
         self._narrator.line("warning", "RECONCILE", "mismatch", what=detail, reads=count)
         if count == MISMATCHES and w.mode is Mode.RUNNING:
             reason = f"{Reason.POSITION_MISMATCH.value}: {detail}"
-            self.inbox.put(LatchMoved(Mode.HALTED, reason, at))
+            self.inbox.put(LatchMoved(Mode.REDUCING, reason, at))
 
     async def _read_fills(self, w: World, now: Now) -> None:
         """Fetch fill details of orders that traded more than their fills say (F24)."""
@@ -268,6 +274,12 @@ class Loop:
             for fill in await self._ports[venue].fills(since):
                 if fill.client_id in ids:
                     self.inbox.put(Seen(fill, self.now(), "rest"))
+
+    def _alert_idle(self, w: World, now: Now) -> None:
+        """Alert while nothing has been sent for long and nothing rests."""
+        idle = now.mono - self._idle_at
+        if idle >= self._patience and not any(w.live()) and w.mode is Mode.RUNNING:
+            self._narrator.line("warning", "ALERT", "idle", seconds=idle // SECOND)
 
     def _progress(self, w: World) -> None:
         pnl = w.day_pnl()

@@ -130,7 +130,7 @@ class Narrator:
             case OrderDead():
                 self.line("warning", "VENUE", "dead", order=event.client_id, proof=event.proof)
             case CancelAsked():
-                self.line("debug", "VENUE", "cancel", order=event.client_id, why=event.why)
+                self.line("info", "VENUE", "cancel", order=event.client_id, why=event.why)
             case StopAsked():
                 self.line("info", "SHUTDOWN", "stopping", flatten=str(event.flatten).lower())
             case DayBegan():

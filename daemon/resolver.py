@@ -47,8 +47,10 @@ def patience(order: Order, w: World) -> tuple[Ns, Ns]:
         return order.cancel_at, CANCEL_PATIENCE
     if order.request.tif is not Tif.GTC:
         return order.sent.mono, TAKER_PATIENCE
-    blind = not w.legs[order.request.venue].private_up
-    return order.sent.mono, BLIND_CHECK if blind else RESTING_CHECK
+    leg = w.legs[order.request.venue]
+    if leg.private_since > order.sent.mono:
+        return leg.private_since, Ns(0)  # the stream was interrupted: ask what it did not say
+    return order.sent.mono, RESTING_CHECK if leg.private_up else BLIND_CHECK
 
 
 class Resolver:

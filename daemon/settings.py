@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import lcm
 
-from daemon.config import ConfigError, RunConfig
+from daemon.config import EXIT_USAGE, ConfigError, RunConfig
 from safety.limits import Limits
 from strategy.domain import Instrument, Ns, Qty, Venue, plain
 from strategy.params import FOREVER, SECOND, HedgeMode, Params, PrimaryMode
@@ -30,6 +30,8 @@ def params_of(config: RunConfig) -> Params:
         emergency_cap=max(config.emergency_max_bps, config.max_slippage),
         max_failures=config.hedge_failures_max,
         chunk=config.chunk_qty,
+        hedge_seconds=config.hedge_seconds_per_notional,
+        hedge_notional=config.hedge_notional,
     )
 
 
@@ -64,9 +66,15 @@ def check_sizes(config: RunConfig, instruments: Mapping[Venue, Instrument]) -> N
     least = max(*(i.min_qty for i in instruments.values()), step)
     for flag, value in (("--size", config.size), ("--max-position", config.build_to)):
         if value < least:
-            raise ConfigError(2, f"{flag} {plain(value)}: below the smallest size that both "
-                                 f"venues trade; use at least {plain(least)}")  # fmt: skip
+            raise ConfigError(
+                EXIT_USAGE,
+                f"{flag} {plain(value)}: below the smallest size that both venues trade; "
+                f"use at least {plain(least)}",
+            )
         if value % step:
             low, high = value // step * step, (value // step + 1) * step
-            raise ConfigError(2, f"{flag} {plain(value)}: not a multiple of {plain(step)}, the "
-                                 f"step of both venues; use {plain(low)} or {plain(high)}")  # fmt: skip
+            raise ConfigError(
+                EXIT_USAGE,
+                f"{flag} {plain(value)}: not a multiple of {plain(step)}, the step of both "
+                f"venues; use {plain(low)} or {plain(high)}",
+            )

@@ -68,13 +68,17 @@ async def handle(loop: Loop, command: str) -> dict[str, Any]:
             return {"ok": True, "status": snapshot(w, now.mono)}
         case "halt":
             if w.mode is Mode.RUNNING:
-                loop.inbox.put(LatchMoved(Mode.HALTED, Reason.OPERATOR.value, now))
-            return {"ok": True, "said": "halting: makers are cancelled, positions stay"}
+                loop.inbox.put(LatchMoved(Mode.REDUCING, Reason.HALT.value, now))
+            said = "halting: makers are cancelled, what filled is netted, hedged positions stay"
+            return {"ok": True, "said": said}
         case "flatten":
             if w.mode < Mode.FLATTENING:
                 loop.inbox.put(LatchMoved(Mode.REDUCING, Reason.OPERATOR.value, now))
             return {"ok": True, "said": "closing both legs; then latched until `hedged resume`"}
         case "resume":
-            return {"ok": False, "said": "a running daemon is not latched; nothing to resume"}
+            if w.mode is Mode.RUNNING:
+                return {"ok": False, "said": "the running daemon is not latched"}
+            said = f"still {w.mode.name} ({w.reason}): wait until it has ended, then resume"
+            return {"ok": False, "said": said}
         case _:
             return {"ok": False, "said": f"unknown command {command!r}"}

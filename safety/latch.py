@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from safety.limits import Limits
-from safety.reasons import Reason
+from safety.reasons import KEEPS_POSITIONS, Reason
 from strategy.domain import Mode, Quote, plain
 
 
@@ -46,14 +46,15 @@ def guards(view: GuardView, limits: Limits, max_failures: int) -> Trip | None:
     return None
 
 
-def tighten(mode: Mode, exposed: bool, live: bool, flat: bool) -> Mode:
+def tighten(mode: Mode, exposed: bool, live: bool, flat: bool, reason: str) -> Mode:
     """Return the next mode of a latch that has left RUNNING.
 
     ``exposed``: net exposure is left; ``live``: orders may still trade; ``flat``: both legs are
-    verified flat by the venues.
+    verified flat by the venues; ``reason``: why it left RUNNING.
     """
     if mode is Mode.REDUCING and not exposed and not live:
-        return Mode.FLATTENING
+        keep = reason.startswith(tuple(r.value for r in KEEPS_POSITIONS))
+        return Mode.HALTED if keep else Mode.FLATTENING
     if mode is Mode.FLATTENING and flat and not live:
         return Mode.HALTED
     return mode

@@ -26,4 +26,12 @@ class Reason(StrEnum):
     FOREIGN = "foreign_activity"
     FORCED = "venue_forced_close"
     OPERATOR = "operator"
+    """The operator asked to close both legs."""
+    HALT = "operator_halt"
+    """The operator asked to stop where it stands."""
     POSITION_MISMATCH = "position_mismatch"
+
+
+KEEPS_POSITIONS = (Reason.HALT, Reason.POSITION_MISMATCH)
+"""Latches that net the exposure and stop, without closing the hedged pair: the operator asked for
+that, or the books are not to be trusted with closing anything."""

@@ -6,7 +6,7 @@ amount is an integer count of 1e-9 units; ``Decimal`` exists only at the wire an
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from typing import Generic, NewType, TypeVar
 
@@ -42,7 +42,7 @@ def nano(value: str | int | Decimal) -> int:
     try:
         scaled = Decimal(value).scaleb(9)
         whole = int(scaled)
-    except (InvalidOperation, ValueError, OverflowError) as bad:
+    except (ArithmeticError, ValueError) as bad:
         raise ValueError(f"not a finite decimal: {value!r}") from bad
     if scaled != whole:
         raise ValueError(f"finer than 1e-9: {value!r}")
@@ -57,7 +57,7 @@ def nano_round(value: str | int | Decimal) -> int:
     """
     try:
         return round(Decimal(value).scaleb(9))
-    except (InvalidOperation, ValueError, OverflowError) as bad:
+    except (ArithmeticError, ValueError) as bad:
         raise ValueError(f"not a finite decimal: {value!r}") from bad
 
 

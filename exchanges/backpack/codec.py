@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from exchanges.backpack.fields import (
+from exchanges.errors import UnknownTicker, VenueMalformed
+from exchanges.fields import (
     MS,
     US,
     Json,
@@ -27,7 +28,6 @@ from exchanges.backpack.fields import (
     to_integer,
     unsigned,
 )
-from exchanges.errors import UnknownTicker, VenueMalformed
 from strategy.domain import (
     Balance,
     Book,

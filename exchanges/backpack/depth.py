@@ -5,15 +5,14 @@ Levels are keyed by number, because REST and the socket pad the same price diffe
 """
 
 from collections import deque
-from collections.abc import Iterable
 
 from exchanges.backpack.codec import Snapshot
 from exchanges.backpack.ws_codec import DepthDelta
-from strategy.domain import Book, Level, Ns, Px, Qty, Venue
+from exchanges.ladder import Ladder
+from strategy.domain import Book, Ns, Venue
 
 MAX_BUFFERED = 5_000
 """Updates held while the snapshot is on its way; more means that it never will be usable."""
-MAX_LEVELS = 500
 
 
 class DepthGapError(Exception):
@@ -24,8 +23,8 @@ class DepthBook:
     """Buffers updates until a snapshot arrives, then applies them without a hole."""
 
     def __init__(self) -> None:
-        self._bids = _Side(bids=True)
-        self._asks = _Side(bids=False)
+        self._bids = Ladder(bids=True)
+        self._asks = Ladder(bids=False)
         self._buffer: deque[DepthDelta] = deque()
         self._last: int | None = None
         self._first_after_snapshot = True
@@ -98,35 +97,3 @@ class DepthBook:
         self._at = delta.at
         bids_changed = self._bids.merge(delta.bids)
         return self._asks.merge(delta.asks) or bids_changed
-
-
-class _Side:
-    """One side of the book: sizes by price, and its best levels, rebuilt only on change."""
-
-    def __init__(self, *, bids: bool) -> None:
-        self._bids = bids
-        self._sizes: dict[Px, Qty] = {}
-        self.best: tuple[Level, ...] = ()
-
-    def replace(self, levels: Iterable[Level]) -> None:
-        self._sizes = dict(levels)
-        self._rebuild()
-
-    def merge(self, changes: tuple[Level, ...]) -> bool:
-        changed = False
-        for px, qty in changes:
-            if self._sizes.get(px, Qty(0)) == qty:
-                continue
-            changed = True
-            if qty:
-                self._sizes[px] = qty
-            else:
-                del self._sizes[px]
-        if not changed:
-            return False
-        before = self.best
-        self._rebuild()
-        return self.best != before
-
-    def _rebuild(self) -> None:
-        self.best = tuple(sorted(self._sizes.items(), reverse=self._bids)[:MAX_LEVELS])

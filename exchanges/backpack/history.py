@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from exchanges.backpack import codec
-from exchanges.backpack.fields import MS, as_list
 from exchanges.backpack.sdk import BackpackAccount, ResourceNotFound
 from exchanges.errors import VenueError, VenueMalformed
+from exchanges.fields import MS, as_list
 from exchanges.port import Found, InDoubt, Lookup, NotFound
 from strategy.domain import Fill, FundingPayment, Ns, OrderRef, OrderView, Qty, Status
 

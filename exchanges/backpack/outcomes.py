@@ -7,8 +7,8 @@ that is neither an order nor an allow-listed refusal leaves the order in doubt.
 from dataclasses import dataclass
 
 from exchanges.backpack import codec
-from exchanges.backpack.fields import as_object, decode
 from exchanges.errors import VenueMalformed
+from exchanges.fields import as_object, decode
 from exchanges.port import (
     Accepted,
     CancelAccepted,

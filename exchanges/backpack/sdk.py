@@ -18,7 +18,6 @@ from bpx.http_client.base.http_client import HttpClient
 from bpx.models.objects import RequestConfiguration
 
 from exchanges.backpack.codec import CLIENT_ID_MAX, side_word
-from exchanges.backpack.fields import decode
 from exchanges.backpack.outcomes import OK, ErrorBody, error_body, is_missing
 from exchanges.backpack.signer import WINDOW_MS, BackpackConfig, VenueTime
 from exchanges.errors import (
@@ -29,6 +28,7 @@ from exchanges.errors import (
     VenueThrottled,
     VenueUnreachable,
 )
+from exchanges.fields import decode
 from exchanges.transport.rest import NoAnswer, NotSent, Reply, RestClient
 from strategy.domain import OrderRef, OrderRequest, Tif, plain
 

@@ -3,7 +3,7 @@
 import base64
 from dataclasses import dataclass, field
 
-from exchanges.backpack.fields import MS
+from exchanges.fields import MS
 from exchanges.port import WallClock
 from strategy.domain import Ns
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exchanges.backpack.codec import client_id, forced_origin, levels, side, status
-from exchanges.backpack.fields import (
+from exchanges.fields import (
     US,
     Json,
     amount,

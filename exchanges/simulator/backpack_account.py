@@ -15,6 +15,7 @@ from exchanges.simulator.backpack_desk import Desk
 from exchanges.simulator.backpack_frames import forced
 from exchanges.simulator.backpack_gate import Call, Gate, page, reply, whole_number
 from exchanges.simulator.backpack_orders import reply_status
+from exchanges.simulator.backpack_prints import trade_number
 from exchanges.simulator.backpack_words import (
     MS,
     USER_ID,
@@ -148,7 +149,8 @@ class AccountApi:
             size = 0 if held is None else held.qty if side == "Ask" else -held.qty
         else:
             free = desk.engine.equity(desk.account_id) - desk.engine.margin_used(desk.account_id)
-            size = max(free, 0) * desk.account.leverage * NANO // px
+            # Without a price nothing can be ordered at all.
+            size = max(free, 0) * desk.account.leverage * NANO // px if px else 0
         row["maxOrderQuantity"] = plain(market.instrument.floor_qty(size))
         return reply(row)
 
@@ -216,7 +218,7 @@ class AccountApi:
             fill_json(
                 fill,
                 desk.engine.orders.get(fill.order_id),
-                desk.numbers(fill.trade_id),
+                trade_number(fill.trade_id),
                 desk.engine.rules.settle_asset,
             )
             for fill in desk.engine.fills

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from exchanges.simulator.api import Engine
 from exchanges.simulator.backpack_auth import KeyRing
 from exchanges.simulator.backpack_options import BackpackOptions
-from exchanges.simulator.backpack_prints import Prints, TradeNumbers
+from exchanges.simulator.backpack_prints import Prints
 from exchanges.simulator.backpack_words import MINUTE_NS, ApiError, bad_payload, throttled
 from exchanges.simulator.model import (
     EngineEvent,
@@ -71,7 +71,6 @@ class Desk:
         self.options = options
         self.keys = KeyRing(credentials.public_key)
         self.prints = Prints()
-        self.numbers = TradeNumbers()
         self.fundings: deque[FundingSettled] = deque(maxlen=_MAX_FUNDINGS)
         self.account: SimAccount = (
             next(iter(engine.accounts.values()))
@@ -130,6 +129,11 @@ class Desk:
         if len(recent) >= self.options.requests_per_minute:
             raise throttled()
         recent.append(now)
+
+    def count_refusal(self) -> None:
+        """Count an order that was refused before the engine saw it."""
+        self.account.orders_received += 1
+        self.account.orders_rejected += 1
 
     async def settled(self, order: SimOrder, done: Callable[[SimOrder], bool]) -> None:
         """Wait until ``done(order)``.

@@ -18,7 +18,7 @@ from exchanges.simulator.backpack_codec import (
     tif_word,
     unrealized,
 )
-from exchanges.simulator.backpack_prints import Bar, TradeNumbers
+from exchanges.simulator.backpack_prints import Bar, trade_number
 from exchanges.simulator.backpack_words import (
     LIQUIDATION_ORIGIN,
     MS,
@@ -212,9 +212,8 @@ class OrderFeed:
     message by message, because the engine's record is already final when its listeners run.
     """
 
-    def __init__(self, engine: Engine, numbers: TradeNumbers) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._numbers = numbers
         self._told: dict[str, _Told] = {}
 
     def frames(self, event: OrderChanged, now: Ns) -> list[Json]:
@@ -244,7 +243,7 @@ class OrderFeed:
         inst = self._engine.markets[fill.symbol].instrument
         frame = self._frame("orderFill", word, event, told, now)
         return frame | {
-            "t": self._numbers(fill.trade_id),
+            "t": trade_number(fill.trade_id),
             "l": padded(fill.qty, inst.step),
             "L": padded(fill.px, inst.tick),
             "m": fill.is_maker,

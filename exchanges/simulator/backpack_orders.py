@@ -5,6 +5,7 @@ Injected faults of the order path are applied here, before or after the engine a
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -12,7 +13,15 @@ from aiohttp import web
 from exchanges.simulator.backpack_auth import Params, Stamp, invalid_signature
 from exchanges.simulator.backpack_codec import order_json
 from exchanges.simulator.backpack_desk import Desk
-from exchanges.simulator.backpack_gate import BatchCall, Call, Gate, dropped, refused, reply
+from exchanges.simulator.backpack_gate import (
+    BatchCall,
+    Call,
+    Gate,
+    Handler,
+    dropped,
+    refused,
+    reply,
+)
 from exchanges.simulator.backpack_options import BackpackOptions
 from exchanges.simulator.backpack_payload import (
     OrderPlan,
@@ -31,10 +40,11 @@ from exchanges.simulator.backpack_words import (
     throttled,
     user_cancelled,
 )
-from exchanges.simulator.model import Deny, Market, NewOrder, Phase, Refusal, SimOrder
+from exchanges.simulator.model import Deny, Market, MarketTrade, NewOrder, Phase, Refusal, SimOrder
 from strategy.domain import NANO, Px, Qty, Side, Tif, plain
 
 _HOLD_MS = 3_000
+_THROTTLED = 429
 UNKNOWN_STATUS = "Hibernating"
 """A word outside the venue's enumeration (F29)."""
 _HTML = "<html><head><title>502 Bad Gateway</title></head><body>502 Bad Gateway</body></html>"
@@ -67,11 +77,12 @@ class OrderApi:
     def routes(self) -> list[web.RouteDef]:
         """Return the endpoints."""
         signed = self._gate.signed
+        batch = self._gate.signed_batch("orderExecute", self.batch)
         return [
-            web.post("/api/v1/order", signed("orderExecute", self.execute)),
+            web.post("/api/v1/order", self._counted(signed("orderExecute", self.execute))),
             web.get("/api/v1/order", signed("orderQuery", self.query)),
             web.delete("/api/v1/order", signed("orderCancel", self.cancel)),
-            web.post("/api/v1/orders", self._gate.signed_batch("orderExecute", self.batch)),
+            web.post("/api/v1/orders", self._counted(batch)),
             web.get("/api/v1/orders", signed("orderQueryAll", self.query_all)),
             web.delete("/api/v1/orders", signed("orderCancelAll", self.cancel_all)),
         ]
@@ -81,6 +92,19 @@ class OrderApi:
         for timer in self._held:
             timer.cancel()
         self._held.clear()
+
+    def _counted(self, checked: Handler) -> Handler:
+        """Count an order request that is refused at the door; a throttled one was never taken."""
+
+        async def count(request: web.Request) -> web.StreamResponse:
+            try:
+                return await checked(request)
+            except ApiError as error:
+                if error.status != _THROTTLED:
+                    self._desk.count_refusal()
+                raise
+
+        return count
 
     # --- new orders --------------------------------------------------------------------------
 
@@ -139,9 +163,12 @@ class OrderApi:
             try:
                 # The venue checks the window when the request reaches it.
                 stamp.check_clock(self._desk.clock())
-                self._place(params)
             except ApiError:
-                return  # counted by the account; there is nobody left to tell
+                self._desk.count_refusal()
+                return
+            # A refusal is counted where it is raised; there is nobody left to tell.
+            with suppress(ApiError):
+                self._place(params)
 
         timer = loop.call_later(seconds, release)
         self._held.add(timer)
@@ -165,17 +192,24 @@ class OrderApi:
     def _place(self, params: Params) -> SimOrder:
         """Hand an order to the engine; raises ApiError with the venue's refusal."""
         desk = self._desk
-        plan = order_plan(params)
-        market = desk.market(plan.symbol)
-        if plan.post_only and desk.fault("F11") is not None:
-            raise refusal(Deny.POST_ONLY_CROSS)
-        if desk.fault("F12") is not None:
-            raise refusal(Deny.INSUFFICIENT_MARGIN)
+        try:
+            plan = order_plan(params)
+            market = desk.market(plan.symbol)
+            self._refuse_injected(plan)
+        except ApiError:
+            desk.count_refusal()
+            raise
         now = desk.now()
         try:
             return desk.engine.place(now, self._new_order(plan, market))
         except Refusal as no:
             raise refusal(no.deny) from no
+
+    def _refuse_injected(self, plan: OrderPlan) -> None:
+        if plan.post_only and self._desk.fault("F11") is not None:
+            raise refusal(Deny.POST_ONLY_CROSS)
+        if self._desk.fault("F12") is not None:
+            raise refusal(Deny.INSUFFICIENT_MARGIN)
 
     def _new_order(self, plan: OrderPlan, market: Market) -> NewOrder:
         extra: dict[str, object] = {
@@ -263,6 +297,8 @@ class OrderApi:
         desk = self._desk
         order = self._find(call.params, from_query=False)
         desk.engine.cancel(desk.now(), order)
+        if desk.fault("F22") is not None:
+            self._trade_into(order)
         if desk.options.cancel_is_202:
             return web.Response(status=202)
         await desk.settled(order, _ended)
@@ -270,6 +306,17 @@ class OrderApi:
             # It traded while the cancel was on its way.
             raise not_found()
         return reply(order_json(order))
+
+    def _trade_into(self, order: SimOrder) -> None:
+        """Let the market trade half of a resting order before its cancel takes effect (F22)."""
+        desk, new = self._desk, order.request
+        inst = desk.engine.markets[new.symbol].instrument
+        half = max(inst.floor_qty(order.remaining // 2), inst.step)
+        if new.px is None:
+            return
+        # One percent through the order's price: nothing queued ahead of it is in the way.
+        through = Px(new.px - new.side.value * new.px // 100)
+        desk.engine.feed(desk.now(), new.symbol, MarketTrade(through, half, new.side.opposite))
 
     async def cancel_all(self, call: Call) -> web.Response:
         """Cancel every resting order of a market; returns those that were cancelled."""

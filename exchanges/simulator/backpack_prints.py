@@ -33,29 +33,14 @@ INTERVAL_MINUTES = {
 }
 
 
-class TradeNumbers:
-    """The integer the venue prints for each engine trade id (venues.md B3.2 ``tradeId``).
+def trade_number(trade_id: str) -> int:
+    """Return the integer the venue prints for an engine trade id (venues.md B3.2 ``tradeId``).
 
-    Decimal ids are printed as they are; any other id gets the next free number, kept while it is
-    among the newest.
+    The engine's ids are an execution's number and a place in it, ``"74150425-2"``; their sum less
+    one is unique and grows.
     """
-
-    def __init__(self, keep: int = 100_000) -> None:
-        self._known: dict[str, int] = {}
-        self._keep = keep
-        self._next = 1
-
-    def __call__(self, trade_id: str) -> int:
-        """Return the number of a trade."""
-        if trade_id.isascii() and trade_id.isdigit():
-            return int(trade_id)
-        number = self._known.get(trade_id)
-        if number is None:
-            number, self._next = self._next, self._next + 1
-            self._known[trade_id] = number
-            if len(self._known) > self._keep:
-                del self._known[next(iter(self._known))]
-        return number
+    first, _, place = trade_id.partition("-")
+    return int(first) + int(place or 1) - 1
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from exchanges.simulator.backpack_prints import (
     kline_json,
     ticker_json,
     trade_json,
+    trade_number,
 )
 from exchanges.simulator.backpack_words import (
     MS,
@@ -187,9 +188,8 @@ class PublicApi:
         offset = whole_number(request.query, "offset", 0, 10**9)
         self._desk.now()
         rows = self._desk.prints.newest(symbol, limit, offset)
-        numbers = self._desk.numbers
         return reply(
-            [trade_json(row, numbers(row.trade_id), row.taker is Side.SELL) for row in rows]
+            [trade_json(row, trade_number(row.trade_id), row.taker is Side.SELL) for row in rows]
         )
 
     async def klines(self, request: web.Request) -> web.Response:

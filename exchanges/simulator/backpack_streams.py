@@ -14,7 +14,7 @@ from exchanges.simulator.backpack_codec import open_interest
 from exchanges.simulator.backpack_desk import Desk
 from exchanges.simulator.backpack_orders import UNKNOWN_STATUS, reply_status
 from exchanges.simulator.backpack_payload import decode
-from exchanges.simulator.backpack_prints import kline_frame
+from exchanges.simulator.backpack_prints import kline_frame, trade_number
 from exchanges.simulator.backpack_socket import Socket
 from exchanges.simulator.backpack_topics import (
     DEPTH_WINDOWS_MS,
@@ -59,7 +59,7 @@ class Streams:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._orders = frames.OrderFeed(desk.engine, desk.numbers)
+        self._orders = frames.OrderFeed(desk.engine)
         self._sockets: set[Socket] = set()
         self._subscribers: dict[str, set[Socket]] = {}
         self._topics: dict[str, Topic] = {}
@@ -169,6 +169,8 @@ class Streams:
             self._sent_days.pop(name, None)
 
     def _push_positions(self, socket: Socket, topic: Topic) -> None:
+        if self._desk.fault("F51") is not None:
+            return
         now = self._desk.now()
         for held in self._desk.account.positions.values():
             if held.qty and topic.symbol in ("", held.symbol):
@@ -239,7 +241,7 @@ class Streams:
         name = f"{Kind.TRADE}.{event.symbol}"
         if name in self._subscribers:
             inst = self._desk.engine.markets[event.symbol].instrument
-            number = self._desk.numbers(event.trade_id)
+            number = trade_number(event.trade_id)
             self._publish(name, frames.trade(inst, event, number, self._desk.clock()))
 
     def _private(self, kind: Kind, symbol: str, data: Json) -> None:

@@ -73,8 +73,8 @@ _BACKPACK: dict[str, _Listing] = {
 def default_market(venue: Venue, base: str, tape_tick: str | None) -> Market:
     """Return the venue's open perpetual on ``base`` (e.g. ``"ETH"``).
 
-    Bases outside the tables get a chosen, usable instrument. ``tape_tick`` (a decimal string) replaces
-    the tick, because recorded prices lie on the recording's own grid.
+    Bases outside the tables get a chosen, usable instrument. ``tape_tick`` (a decimal string)
+    replaces the tick, because recorded prices lie on the recording's own grid.
 
     Raises:
         ValueError: ``tape_tick`` is not a positive decimal of at most nine places.
@@ -106,4 +106,4 @@ def default_market(venue: Venue, base: str, tape_tick: str | None) -> Market:
 
 def _asset_id(base: str) -> str:
     """Return a stable made-up asset id in the shape of the real ones."""
-    return f"0x03{crc32(base.encode()) & 0xFFFF | 0x8000:04x}01"
+    return f"0x03{crc32(base.encode()) & 0xFFFF | 0x8000:04x}"

@@ -1,12 +1,12 @@
 """The matching engine of one simulated venue: the implementation of ``api.Engine``.
 
-Imports ``strategy.domain`` and simulator modules only. It reads no clock: time is the ``now`` of each
-call, and what is due happens in (time, sequence) order at its own time. The injected generator is
-used for ids only, so the same calls give the same output.
+Imports ``strategy.domain`` and simulator modules only. It reads no clock: time is the ``now``
+of each call, and what is due happens in (time, sequence) order at its own time. The injected
+generator is used for ids only, so the same calls give the same output.
 
-The market it trades against is a recording. A level shows what the recording shows, less what our takers
-consumed of it; resting orders wait behind the size displayed before them and fill by recorded trades,
-by other accounts, or when the recorded book crosses them.
+It trades against a recording. A level shows what the recording shows, less what our takers consumed
+of it; resting orders wait behind the size displayed before them and fill by recorded trades, by
+other accounts, or when the recorded book crosses them.
 """
 
 import random  # noqa: TID251 - the type of the injected, seeded generator
@@ -61,7 +61,7 @@ class _Work:
 class MatchingEngine:
     """One simulated venue; see ``api.Engine`` for the contract of the methods it shares.
 
-    A listener may call ``place``, ``cancel`` and ``cancel_all`` and read anything; their work is queued.
+    A listener may read anything and call ``place``, ``cancel`` and ``cancel_all``: they only queue.
 
     Args:
         rules: How the venue behaves.
@@ -89,7 +89,7 @@ class MatchingEngine:
         for symbol, market in self.markets.items():
             self._state.books[symbol].frozen = market.state in HALTED
 
-    # --- accounts and listeners --------------------------------------------------------------------
+    # --- accounts and listeners ---------------------------------------------------------
 
     def add_account(self, account_id: str) -> SimAccount:
         """Create an account with the starting balance.
@@ -108,7 +108,7 @@ class MatchingEngine:
         """Call ``listener`` synchronously with every event, in order."""
         self._state.listeners.append(listener)
 
-    # --- orders ------------------------------------------------------------------------------------
+    # --- orders -------------------------------------------------------------------------
 
     def place(self, now: Ns, new: NewOrder) -> SimOrder:
         """Take an order at the gateway; it reaches the book at ``due_at``, one latency later.
@@ -120,7 +120,7 @@ class MatchingEngine:
             Refusal: the venue refuses it before acknowledging; no order exists.
             KeyError: unknown account.
         """
-        self.advance(now)
+        now = self._reach(now)
         account = self.accounts[new.account]
         account.orders_received += 1
         try:
@@ -141,7 +141,7 @@ class MatchingEngine:
 
         It can overtake a taker that waits for its delay. ``ended`` is the reason to record.
         """
-        self.advance(now)
+        now = self._reach(now)
         if order.live:
             self._schedule(Ns(now + self.rules.latency), _Work(_Kind.CANCEL, order, ended))
 
@@ -153,7 +153,7 @@ class MatchingEngine:
         ended: Ended = Ended.CLIENT_BULK_CANCEL,
     ) -> list[SimOrder]:
         """Cancel every live order of the account, pending ones included; returns those affected."""
-        self.advance(now)
+        now = self._reach(now)
         found = [
             order
             for order in self._state.live[account].values()
@@ -175,7 +175,7 @@ class MatchingEngine:
             if order.phase is Phase.OPEN and (symbol is None or order.request.symbol == symbol)
         ]
 
-    # --- time --------------------------------------------------------------------------------------
+    # --- time ---------------------------------------------------------------------------
 
     def advance(self, now: Ns) -> None:
         """Do everything due up to ``now``, in time order; nothing when called by a listener."""
@@ -191,6 +191,11 @@ class MatchingEngine:
         while self._queue and self._queue[0][2].stale:
             heappop(self._queue)
         return self._queue[0][0] if self._queue else None
+
+    def _reach(self, now: Ns) -> Ns:
+        """Advance, and return the engine's time, which never runs backwards."""
+        self.advance(now)
+        return max(now, self._now)
 
     def _run_due(self, now: Ns) -> None:
         while self._queue and self._queue[0][0] <= now:
@@ -229,7 +234,7 @@ class MatchingEngine:
         acted = True
         while acted:
             acted = False
-            for account in self.accounts:
+            for account in list(self.accounts):
                 if self._ledger.breached(account) and self._matcher.liquidate(account, now):
                     acted = True
                     self._publish(now)
@@ -240,7 +245,7 @@ class MatchingEngine:
             if changed is not None:
                 self._state.emit(changed)
 
-    # --- the market --------------------------------------------------------------------------------
+    # --- the market ---------------------------------------------------------------------
 
     def feed(self, now: Ns, symbol: str, event: MarketEvent) -> None:
         """Apply one event of the external market, after everything due before it.
@@ -272,9 +277,9 @@ class MatchingEngine:
     ) -> None:
         """Shift the external market, halt or resume it, or scale its sizes.
 
-        Each setting is absolute and stays until set again: ``shift_bps`` in whole basis points from the
-        recording (0 undoes it), ``liquidity`` in 1e-9 of the recording (``NANO`` undoes it, 0 empties the
-        book). A shift or scale set while the market is halted shows when it resumes.
+        Each setting is absolute and stays until set again: ``shift_bps`` in whole basis points from
+        the recording (0 undoes it), ``liquidity`` in 1e-9 of the recording (``NANO`` undoes it, 0
+        empties the book). A shift or scale set while the market is halted shows when it resumes.
 
         Raises:
             KeyError: unknown symbol.
@@ -319,7 +324,7 @@ class MatchingEngine:
         """Return the last traded price."""
         return self._state.books[symbol].last_price
 
-    # --- money -------------------------------------------------------------------------------------
+    # --- money --------------------------------------------------------------------------
 
     def equity(self, account: str) -> Quote:
         """Return balance plus unrealised profit at the mark."""

@@ -11,9 +11,9 @@ from strategy.domain import BPS_ONE, BPS_UNIT, NANO, Instrument, Ns, Px, Qty, Si
 class SymbolBook:
     """Displayed book of one instrument, with the transforms that ``set_market`` asks for.
 
-    The recording is kept as recorded (``raw``), so that a shift or a scale can be changed at any time.
-    External sizes are floored to the instrument's step, as a venue with that step shows them, so that
-    no fill can leave a position that the venue's own step cannot close.
+    The recording is kept as recorded (``raw``), so that a shift or a scale can change at any time.
+    External sizes are floored to the instrument's step, as a venue with that step shows them, so
+    that no fill can leave a position that the venue's own step cannot close.
     """
 
     def __init__(self, instrument: Instrument) -> None:
@@ -45,7 +45,7 @@ class SymbolBook:
         )
 
     def apply(self, event: MarketBook) -> None:
-        """Apply a recorded snapshot or delta; crossings are left to ``drop_stale`` and the matcher."""
+        """Apply a recorded snapshot or delta; crossings are left to the matcher."""
         self._messages += 1
         for side, levels in ((self.bids, event.bids), (self.asks, event.asks)):
             raw = self._raw[side.side]

@@ -80,7 +80,7 @@ def _check_market(state: EngineState, new: NewOrder) -> None:
 def _check_size(state: EngineState, new: NewOrder) -> None:
     instrument = state.markets[new.symbol].instrument
     small = new.qty < max(instrument.min_qty, 1)
-    # Both rules fail for a size below one step: GRVT speaks of the minimum (2062), Backpack of decimals.
+    # Below one step both rules fail: GRVT speaks of the minimum (2062), Backpack of decimals.
     if small and (state.rules.venue is Venue.GRVT or new.qty <= 0):
         raise Refusal(Deny.BELOW_MIN_QTY, f"minimum {instrument.min_qty}")
     if new.qty % instrument.step:

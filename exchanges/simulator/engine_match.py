@@ -1,7 +1,7 @@
 """Matching: takers against the book, recorded trades and crossings against resting orders.
 
-Imports ``strategy.domain`` and simulator modules only. Every execution is told as order (maker, then
-taker), position of each, public trade; the book follows when the whole step is done.
+Imports ``strategy.domain`` and simulator modules only. An execution is told as order and position
+of the maker, then of the taker, then the public trade; the book follows when the step is done.
 """
 
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Matcher:
         self._state = state
         self._ledger = ledger
 
-    # --- an order reaches the book -----------------------------------------------------------------
+    # --- an order reaches the book ------------------------------------------------------
 
     def arrive(self, order: SimOrder, now: Ns) -> None:
         """Let a pending order act on the book: reject, rest, or take and then rest or end."""
@@ -187,7 +187,7 @@ class Matcher:
             ended = Ended.IOC if new.tif is Tif.IOC else Ended.FOK
             self._state.finish(order, Phase.CANCELLED, ended, now)
 
-    # --- the recorded market meets resting orders --------------------------------------------------
+    # --- the recorded market meets resting orders ---------------------------------------
 
     def record_trade(self, symbol: str, event: MarketTrade, now: Ns) -> None:
         """Let a recorded trade reach our resting orders; print it, our part at our prices.
@@ -240,10 +240,10 @@ class Matcher:
                 deal = _Deal(execution, side.px(own), qty, market.side, head, None)
                 self._execute(deal, symbol, now)
 
-    # --- liquidation -------------------------------------------------------------------------------
+    # --- liquidation --------------------------------------------------------------------
 
     def liquidate(self, account: str, now: Ns) -> bool:
-        """Cancel an account's orders and close its positions at market; True if anything changed."""
+        """Cancel an account's orders, close its positions at market; True if anything changed."""
         acted = False
         for order in list(self._state.live[account].values()):
             self._state.finish(order, Phase.CANCELLED, Ended.LIQUIDATION, now)
@@ -274,7 +274,7 @@ class Matcher:
         stop = self._sweep(self._state.books[symbol], order, None, now, forced=True)
         self._conclude(order, stop, now)
 
-    # --- one execution -----------------------------------------------------------------------------
+    # --- one execution ------------------------------------------------------------------
 
     def _execute(self, deal: _Deal, symbol: str, now: Ns) -> None:
         trade_id = self._state.next_trade_id(deal.execution)

@@ -1,6 +1,6 @@
 """What every part of the matching engine shares: orders, indexes, ids, listeners.
 
-Imports ``strategy.domain`` and simulator modules only. An order changes phase here and nowhere else.
+Imports ``strategy.domain`` and simulator modules only. Orders end here and nowhere else.
 """
 
 import random  # noqa: TID251 - the type of the injected, seeded generator

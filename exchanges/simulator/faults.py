@@ -35,12 +35,13 @@ F68    the market is halted                                                held 
 F74    positions are answered empty (or ``"mode": "error"``: 500)          once       server
 =====  ==================================================================  =========  ========
 
-The in-process face applies F01, F02, F03, F05, F11, F12, F19 and F24 itself, as a server would.
+The in-process face applies F01, F02, F03, F05, F11, F12, F19, F24, F52, F54, F55, F59 and F74
+itself, as a server would. ``count`` has no meaning for F65 and F68, which are states.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from strategy.domain import NANO, Ns, Venue
@@ -104,11 +105,15 @@ class FaultBoard:
 
     Args:
         now: the venues' clock, Unix ns, by which ``seconds`` run out.
+
+    Attributes:
+        taken: how often each fault was applied, by ``"venue name"``, e.g. ``{"grvt F01": 1}``.
     """
 
     def __init__(self, now: Callable[[], Ns]) -> None:
         self._now = now
         self._active: list[_Active] = []
+        self.taken: dict[str, int] = {}
 
     def add(self, spec: Mapping[str, Any]) -> None:
         """Activate ``{"venue", "fault", "count"?, "seconds"?, ...}``; other keys go to the taker.
@@ -144,6 +149,8 @@ class FaultBoard:
         found = self._find(venue, name)
         if found is None:
             return None
+        key = f"{venue} {name}"
+        self.taken[key] = self.taken.get(key, 0) + 1
         if found.count is not None:
             found.count -= 1
             if not found.count:
@@ -192,10 +199,7 @@ def _positive(key: str, value: object) -> Decimal:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole and not (key == "seconds" and isinstance(value, float)):
         raise FaultError(f"{key} {value!r} is not a {'' if key == 'seconds' else 'whole '}number")
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        number = Decimal(0)
+    number = Decimal(str(value))
     if not number.is_finite() or number <= 0:
         raise FaultError(f"{key} {value!r} must be more than 0")
     return number

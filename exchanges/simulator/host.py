@@ -1,11 +1,10 @@
-"""Hosts one simulation: universe, both wire faces and the control server in one event loop.
+"""Hosts one simulation: the universe, both wire faces and the control server, in one event loop.
 
-Used by ``hedged simulate`` and, embedded, by ``hedged run --venues sim``.
+Imports ``strategy.domain`` and simulator modules only. ``start`` opens the listeners; the caller
+runs ``run_forever`` as a task of its own.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from exchanges.simulator.backpack_server import BackpackServer
@@ -18,28 +17,29 @@ from exchanges.simulator.credentials import (
 )
 from exchanges.simulator.faults import FaultBoard
 from exchanges.simulator.grvt_server import GrvtServer
-from exchanges.simulator.synthetic import STARTS, Synthetic
-from exchanges.simulator.tape import open_tape
-from exchanges.simulator.universe import Driver, Source, Universe
+from exchanges.simulator.synthetic import Synthetic
+from exchanges.simulator.tape import BUNDLED, Source, open_tape
+from exchanges.simulator.universe import Driver, Universe
 from strategy.domain import Venue
 
-BUNDLED = Path(__file__).with_name("data") / "eth_sample.tape.jsonl.gz"
-"""The recorded book that a fresh clone replays."""
 CHAIN_ID = 326
-"""GRVT testnet: a signature made here can never be valid in production."""
+"""GRVT's test network: a signature made for it is void in production (venues.md A3)."""
+_SYNTHETIC = "synthetic"
+_DEFAULT_TICKER = "ETH"
 
 
 class SimConfigError(ValueError):
-    """Settings that cannot be simulated; one clear line."""
+    """Settings that cannot be simulated; the text is one clear line."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimConfig:
-    """What to simulate and where to listen."""
+    """What to simulate and where to listen; port 0 takes any free one."""
 
     ticker: str | None = None
+    """Base symbol that the book must be of; None takes the book's."""
     book: str | None = None
-    """A path, ``synthetic`` or ``synthetic:TICKER``; None replays the bundled sample."""
+    """A tape's path, ``synthetic`` or ``synthetic:TICKER``; None is the bundled recording."""
     seed: int = 1
     speed: float = 1.0
     host: str = "127.0.0.1"
@@ -50,70 +50,76 @@ class SimConfig:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Where everything listens, and the keys that open it."""
+    """Where everything listens (``host:port``) and the keys that open it."""
 
-    grvt_url: str
-    grvt_ws: str
+    grvt_at: str
+    backpack_at: str
+    control_at: str
     grvt: GrvtCredentials
-    backpack_url: str
-    backpack_ws: str
     backpack: BackpackCredentials
-    control: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the ready line of contract section 5."""
+        """Return the ready line as JSON types; all GRVT surfaces share one port."""
         return {
             "event": "ready",
             "grvt": {
-                "edge": self.grvt_url,
-                "trades": self.grvt_url,
-                "market_data": self.grvt_url,
-                "ws_trades": self.grvt_ws,
-                "ws_market_data": self.grvt_ws,
+                "edge": f"http://{self.grvt_at}",
+                "trades": f"http://{self.grvt_at}",
+                "market_data": f"http://{self.grvt_at}",
+                "ws_trades": f"ws://{self.grvt_at}",
+                "ws_market_data": f"ws://{self.grvt_at}",
                 "api_key": self.grvt.api_key,
                 "private_key": self.grvt.private_key,
                 "sub_account_id": self.grvt.sub_account_id,
                 "chain_id": CHAIN_ID,
             },
             "backpack": {
-                "api": self.backpack_url,
-                "ws": self.backpack_ws,
+                "api": f"http://{self.backpack_at}",
+                "ws": f"ws://{self.backpack_at}",
                 "public_key": self.backpack.public_key,
                 "secret_key": self.backpack.secret_key,
             },
-            "control": self.control,
+            "control": f"http://{self.control_at}",
         }
 
 
 def open_source(config: SimConfig) -> Source:
-    """Open what ``--book`` names; raises TapeError or SimConfigError."""
-    book = config.book
-    if book is not None and (book == "synthetic" or book.startswith("synthetic:")):
-        ticker = book.partition(":")[2] or config.ticker or "ETH"
-        if ticker not in STARTS:
-            known = ", ".join(STARTS)
-            raise SimConfigError(f"--book {book}: no synthetic {ticker}; use one of {known}")
-        source: Source = Synthetic(ticker, config.seed)
+    """Open the tape or the generator that the settings name.
+
+    Raises:
+        TapeError: the tape cannot be replayed.
+        SimConfigError: the ticker is not on it.
+    """
+    book, ticker = config.book, config.ticker
+    if book is not None and book.partition(":")[0] == _SYNTHETIC:
+        named = book.partition(":")[2] if ":" in book else ticker or _DEFAULT_TICKER
+        if not named.isalnum():
+            raise SimConfigError(f"book {book!r} names no ticker: use e.g. 'synthetic:ETH'")
+        source: Source = Synthetic(named, config.seed)
+        what = book
     else:
-        source = open_tape(Path(book) if book is not None else BUNDLED)
-    if config.ticker is not None and config.ticker != source.ticker:
+        source = open_tape(BUNDLED if book is None else book)
+        what = f"the bundled recording {BUNDLED.name}" if book is None else book
+    if ticker is not None and ticker != source.ticker:
         raise SimConfigError(
-            f"--ticker {config.ticker}: the book {source.name} lists {source.ticker} only; "
-            f"use --ticker {source.ticker}, or another --book"
+            f"ticker {ticker!r} is not on {what}: it holds {source.ticker};"
+            f" use that ticker, another book, or synthetic:{ticker}"
         )
     return source
 
 
 class SimHost:
-    """One running simulation."""
+    """One running simulation.
 
-    def __init__(self, config: SimConfig, on_loop: Callable[[int], None] | None = None) -> None:
+    Attributes:
+        control_url: base address of the control server; set by ``start``.
+    """
+
+    def __init__(self, config: SimConfig) -> None:
         self._config = config
-        self._on_loop = on_loop
         self._universe: Universe | None = None
         self._servers: list[GrvtServer | BackpackServer | ControlServer] = []
         self.control_url = ""
-        self.faults: FaultBoard | None = None
 
     @property
     def universe(self) -> Universe:
@@ -123,49 +129,60 @@ class SimHost:
             RuntimeError: before ``start``.
         """
         if self._universe is None:
-            raise RuntimeError("the simulation is not started")
+            raise RuntimeError("the simulation has not been started")
         return self._universe
 
+    @property
+    def faults(self) -> FaultBoard:
+        """The fault board of both venues; raises RuntimeError before ``start``."""
+        return self.universe.faults
+
     async def start(self) -> Ready:
-        """Open the book and every listener; raises TapeError, SimConfigError or OSError."""
-        config = self._config
-        if not config.speed > 0:
-            raise SimConfigError(f"--speed {config.speed}: use a number above 0")
+        """Open the book and every listener; on failure nothing stays open.
+
+        Raises:
+            TapeError: the tape cannot be replayed.
+            SimConfigError: the ticker is not on the tape, or the speed is not a positive number.
+            OSError: an address cannot be bound.
+        """
+        config, driver = self._config, Driver.wall()
         source = open_source(config)
-        driver = Driver()
-        self._universe = universe = Universe(source, config.seed, config.speed, driver)
-        if self._on_loop is not None:
-            universe.on_loop = self._on_loop
-        universe.advance(driver.now())
-        self.faults = faults = FaultBoard(driver.now)
-        grvt_keys = grvt_credentials(config.seed)
-        backpack_keys = backpack_credentials(config.seed)
-        grvt = GrvtServer(universe.engines[Venue.GRVT], driver, faults, grvt_keys)
-        backpack = BackpackServer(universe.engines[Venue.BACKPACK], driver, faults, backpack_keys)
-        control = ControlServer(universe, faults)
-        for server, port in (
-            (grvt, config.grvt_port),
-            (backpack, config.backpack_port),
-            (control, config.control_port),
-        ):
-            await server.start(config.host, port)
-            self._servers.append(server)
-        self.control_url = f"http://{config.host}:{control.port}"
-        return Ready(
-            grvt_url=f"http://{config.host}:{grvt.port}",
-            grvt_ws=f"ws://{config.host}:{grvt.port}",
-            grvt=grvt_keys,
-            backpack_url=f"http://{config.host}:{backpack.port}",
-            backpack_ws=f"ws://{config.host}:{backpack.port}",
-            backpack=backpack_keys,
-            control=self.control_url,
+        try:
+            universe = Universe(source, config.seed, config.speed, driver)
+        except ValueError as bad:
+            raise SimConfigError(str(bad)) from bad
+        universe.start()
+        keys = grvt_credentials(config.seed), backpack_credentials(config.seed)
+        grvt = GrvtServer(universe.engines[Venue.GRVT], driver, universe.faults, keys[0])
+        backpack = BackpackServer(
+            universe.engines[Venue.BACKPACK], driver, universe.faults, keys[1]
         )
+        control = ControlServer(universe)
+        try:
+            await self._listen(grvt, config.grvt_port)
+            await self._listen(backpack, config.backpack_port)
+            await self._listen(control, config.control_port)
+        except OSError:
+            await self.stop()
+            raise
+        self._universe = universe
+        at = [f"{config.host}:{server.port}" for server in (grvt, backpack, control)]
+        self.control_url = f"http://{at[2]}"
+        return Ready(at[0], at[1], at[2], keys[0], keys[1])
 
     async def run_forever(self) -> None:
-        """Drive the market until cancelled."""
+        """Drive the venues until cancelled.
+
+        Raises:
+            TapeError: the tape turned out to be damaged.
+        """
         await self.universe.run()
 
     async def stop(self) -> None:
         """Close every listener; safe to call twice."""
         while self._servers:
             await self._servers.pop().stop()
+
+    async def _listen(self, server: GrvtServer | BackpackServer | ControlServer, port: int) -> None:
+        await server.start(self._config.host, port)
+        self._servers.append(server)

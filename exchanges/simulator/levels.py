@@ -1,7 +1,7 @@
 """Price levels of one side of a simulated book. Imports ``strategy.domain`` and ``model`` only.
 
-Levels are named by a *key*, ``price * side.value``: on both sides the larger key is the better price,
-so one piece of code serves bids and asks, and the best level is the end of a sorted list.
+Levels are named by a *key*, ``price * side.value``: on both sides the larger key is the better
+price, so one piece of code serves both, and the best level is the end of a sorted list.
 """
 
 from bisect import bisect_left, insort
@@ -14,9 +14,10 @@ from strategy.domain import Level, Px, Qty, Side
 class BookSide:
     """External size, the recording behind it and our orders, on one side of one book.
 
-    Two external figures per level: *shown* is what the recording displays, *effective* is what is left
-    of it after our takers; the hole a taker leaves refills only as the recording shows new size.
-    Within a level an own order waits behind ``queue_ahead`` of the effective size. Sizes are 1e-9 base.
+    Two external figures per level: *shown* is what the recording displays, *effective* is what is
+    left of it after our takers; the hole a taker leaves refills only as the recording shows new
+    size. In a level an own order waits behind ``queue_ahead`` of the effective size. Sizes are 1e-9
+    base.
     """
 
     def __init__(self, side: Side) -> None:
@@ -33,7 +34,7 @@ class BookSide:
         self._dirty: dict[int, None] = {}
         self._published: dict[int, int] = {}
 
-    # --- reading ---------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------
 
     def key(self, px: int) -> int:
         """Return the key of a price."""
@@ -99,7 +100,7 @@ class BookSide:
         return bool(self._dirty)
 
     def changes(self) -> tuple[Level, ...]:
-        """Return the absolute displayed size of each level that changed, best first; zero removes."""
+        """Return the displayed size of each level that changed, best first; zero removes."""
         found: list[Level] = []
         for key in sorted(self._dirty, reverse=True):
             size = self.displayed(key)
@@ -113,10 +114,10 @@ class BookSide:
         self._dirty.clear()
         return tuple(found)
 
-    # --- the external market -----------------------------------------------------------------------
+    # --- the external market ------------------------------------------------------------
 
     def record(self, key: int, change: int, stamp: int) -> None:
-        """Apply a recorded change of displayed size: effective becomes clamp(E + change, 0, shown)."""
+        """Apply a recorded change of size: effective becomes clamp(E + change, 0, shown)."""
         shown = self._shown.get(key, 0) + change
         if shown:
             self._shown[key] = shown
@@ -168,7 +169,7 @@ class BookSide:
                 order.queue_ahead = Qty(size)
         self._dirty[key] = None
 
-    # --- own orders --------------------------------------------------------------------------------
+    # --- own orders ---------------------------------------------------------------------
 
     def rest(self, order: SimOrder, px: Px) -> None:
         """Put an order at the end of its level."""

@@ -46,8 +46,8 @@ class Booked:
 class Ledger:
     """Books executions and funding, and answers the margin questions.
 
-    ``mark`` gives the mark price of a symbol, 0 while none is known; positions are then valued at their
-    entry, because a position without a price has no profit yet.
+    ``mark`` gives the mark price of a symbol, 0 while none is known; positions are then valued at
+    their entry, because a position without a price has no profit yet.
     """
 
     def __init__(
@@ -117,9 +117,9 @@ class Ledger:
     ) -> Quote:
         """Return the initial margin of positions and live orders, optionally with one more.
 
-        Per symbol it is the larger of long exposure with open buys and short exposure with open sells
-        (venues.md A7), times the larger of the venue's rate and one over the account's leverage.
-        Reduce-only orders need none.
+        Per symbol it is the larger of long exposure with open buys and short exposure with open
+        sells (venues.md A7), times the larger of the venue's rate and one over the account's
+        leverage. Reduce-only orders need none.
         """
         account = self._accounts[account_id]
         buys: dict[str, int] = {}

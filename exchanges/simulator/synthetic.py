@@ -112,8 +112,9 @@ class _Ladder:
         self._tick = instrument.tick
         self._step = instrument.step
         self._scale = Px(start)
-        self._cent = max(start * NANO // (_REFERENCE * 100) // self._tick, 1)
-        """Ticks per hundredth of a dollar of ETH."""
+        cents = _REFERENCE // units("0.01")
+        self._widest = max(self._shape.gap * start // cents // self._tick, 1) * self._tick
+        """Largest gap between levels, on the tick."""
         self._sides: dict[Side, dict[int, int]] = {Side.BUY: {}, Side.SELL: {}}
 
     def best(self, side: Side) -> Px:
@@ -171,12 +172,8 @@ class _Ladder:
             last -= side.value * self._gap()
             new[last] = self._level()
 
-    @property
-    def _widest(self) -> int:
-        return self._shape.gap * self._cent * self._tick
-
     def _gap(self) -> int:
-        return self._rng.randint(1, self._shape.gap * self._cent) * self._tick
+        return self._rng.randint(1, self._widest // self._tick) * self._tick
 
     def _level(self) -> Qty:
         return self._size(self._shape.level(self._rng))

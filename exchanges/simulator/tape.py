@@ -20,6 +20,8 @@ from exchanges.simulator.model import MarketBook, MarketEvent, MarketTrade
 from strategy.domain import NANO, Level, Ns, Px, Qty, Side, Venue, nano
 
 FORMAT = "hedged-tape/1"
+BUNDLED = Path(__file__).with_name("data") / "eth_sample.tape.jsonl.gz"
+"""The recording that comes with the package; its provenance is beside it."""
 _HEAD_EVENTS = 2000
 """How many events are validated when a tape is opened."""
 _GZIP_MAGIC = b"\x1f\x8b"

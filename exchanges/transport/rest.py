@@ -1,19 +1,15 @@
 """One HTTP session for life, explicit deadlines, and the difference that money depends on.
 
 ``NotSent``: the request certainly never left. ``NoAnswer``: it may have. Nothing is ever retried
-here; connections are not reused for a second attempt behind our back (aiohttp retries idempotent
-verbs on a dropped keep-alive connection, so writes go out on POST or with a body only).
-Imports nothing of ours but ``exchanges.errors``.
+here; aiohttp itself repeats idempotent verbs once on a dropped keep-alive connection, so a DELETE
+(a Backpack cancel) may go out twice, which is harmless; creates are POST and go out once.
+Imports nothing of ours.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
-
-from exchanges.errors import VenueMalformed
 
 CONNECT_TIMEOUT = 3.0
 """Seconds to reach the venue before the request counts as never sent."""
@@ -100,18 +96,3 @@ class RestClient:
             raise NoAnswer(f"no answer within {timeout} s") from bad
         except (aiohttp.ClientError, OSError) as bad:
             raise NoAnswer(f"connection lost: {type(bad).__name__}") from bad
-
-
-def parse_json(reply: Reply) -> Any:
-    """Parse a body.
-
-    Raises:
-        VenueMalformed: it is not JSON (HTML from an edge proxy, truncated, empty).
-    """
-    try:
-        return json.loads(reply.body)
-    except ValueError as bad:
-        start = reply.body[:60].decode("latin-1")
-        raise VenueMalformed(
-            f"HTTP {reply.status} with a body that is not JSON: {start!r}"
-        ) from bad

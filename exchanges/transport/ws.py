@@ -1,9 +1,10 @@
 """One WebSocket kept alive: heartbeat, silence limit, jittered backoff, reconnect until cancelled.
 
 The feed decides what frames mean; this file decides when a socket is dead. Imports nothing of ours
-but ``exchanges.errors`` and ``exchanges.port``.
+but ``exchanges.errors``, ``exchanges.port`` and ``strategy.domain``.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -13,13 +14,17 @@ import aiohttp
 
 from exchanges.errors import VenueError, VenueMalformed
 from exchanges.port import WallClock
+from strategy.domain import NANO
 
 HEARTBEAT = 15.0
 """Seconds between our pings; a missing pong ends the socket within half as much again."""
 CONNECT_TIMEOUT = 5.0
+"""Seconds to reach the venue; a handshake may take as long again."""
+CLOSE_TIMEOUT = 1.0
+"""Longest wait for the venue to agree to a close of ours."""
 BACKOFF_FIRST = 0.25
 BACKOFF_MAX = 15.0
-HEALTHY = 60 * 1_000_000_000
+HEALTHY = 60 * NANO
 """ns after which a connection resets the backoff."""
 MAX_FRAME = 16 * 1024 * 1024
 
@@ -43,6 +48,10 @@ class Feed(Protocol):
         """One text frame; raises VenueMalformed to drop the connection."""
         ...
 
+    def refused(self, status: int) -> None:
+        """The handshake was answered with this HTTP status instead of an upgrade."""
+        ...
+
     def closed(self, why: str) -> None:
         """The socket is down; called once per connection or failed attempt."""
         ...
@@ -64,51 +73,80 @@ class Backoff:
         """Return how long to wait before the next attempt."""
         ceiling = min(BACKOFF_MAX, BACKOFF_FIRST * 2 ** min(self.failures, 10))
         self.failures += 1
-        return ceiling * (0.5 + self.jitter() / 2)
+        return float(ceiling * (0.5 + self.jitter() / 2))
 
     def reset(self) -> None:
         """Start over after a healthy connection."""
         self.failures = 0
 
 
-async def run_socket(feed: Feed, clock: WallClock, jitter: Callable[[], float]) -> None:
-    """Keep one feed connected until cancelled."""
+@dataclass(slots=True)
+class SocketStats:
+    """What happened to one feed's sockets so far."""
+
+    connections: int = 0
+    malformed: int = 0
+    """Connections dropped because a frame could not be understood."""
+
+
+async def run_socket(
+    feed: Feed,
+    clock: WallClock,
+    jitter: Callable[[], float],
+    stats: SocketStats | None = None,
+) -> None:
+    """Keep one feed connected until cancelled; counts what happens in ``stats``."""
     backoff = Backoff(jitter)
+    counted = SocketStats() if stats is None else stats
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
     async with aiohttp.ClientSession(
         timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
         while True:
             started = clock.mono()
-            feed.closed(await _connection(session, feed))
+            feed.closed(await _connection(session, feed, counted))
             if clock.mono() - started > HEALTHY:
                 backoff.reset()
             await clock.sleep(backoff.next())
 
 
-async def _connection(session: aiohttp.ClientSession, feed: Feed) -> str:
+async def _connection(session: aiohttp.ClientSession, feed: Feed, stats: SocketStats) -> str:
     """Run one connection to its end; return why it ended."""
     try:
-        url, headers = await feed.address()
-        async with session.ws_connect(
-            url, headers=headers, heartbeat=HEARTBEAT, max_msg_size=MAX_FRAME
-        ) as socket:
-            await feed.opened(socket.send_str)
+        socket = await _dial(session, feed)
+        stats.connections += 1
+        async with socket:
             return await _frames(socket, feed)
     except VenueMalformed as bad:
+        stats.malformed += 1
         log.warning("feed dropped: %s", bad)
         return f"malformed: {bad}"
     except VenueError as bad:
-        return f"refused: {bad}"
+        return f"{type(bad).__name__}: {bad}"
     except aiohttp.WSServerHandshakeError as bad:
-        return f"handshake refused: HTTP {bad.status}"
+        feed.refused(bad.status)
+        return f"handshake refused: http {bad.status}"
     except TimeoutError:
         return "silent or unreachable"
     except (aiohttp.ClientError, OSError) as bad:
         return f"connection lost: {type(bad).__name__}"
 
 
+async def _dial(session: aiohttp.ClientSession, feed: Feed) -> aiohttp.ClientWebSocketResponse:
+    url, headers = await feed.address()
+    async with asyncio.timeout(2 * CONNECT_TIMEOUT):
+        return await session.ws_connect(
+            url,
+            headers=headers,
+            heartbeat=HEARTBEAT,
+            max_msg_size=MAX_FRAME,
+            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
+        )
+
+
 async def _frames(socket: aiohttp.ClientWebSocketResponse, feed: Feed) -> str:
+    async with asyncio.timeout(CONNECT_TIMEOUT):
+        await feed.opened(socket.send_str)
     while True:
         message = await socket.receive(timeout=feed.silence or None)
         match message.type:
@@ -117,5 +155,4 @@ async def _frames(socket: aiohttp.ClientWebSocketResponse, feed: Feed) -> str:
             case aiohttp.WSMsgType.BINARY:
                 await feed.text(message.data.decode("utf-8", "replace"), socket.send_str)
             case _:
-                code = socket.close_code
-                return f"closed by the venue ({code})"
+                return f"closed by the venue ({socket.close_code})"

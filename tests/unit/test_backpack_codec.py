@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exchanges.backpack import codec, ws_codec
-from exchanges.backpack.fields import decode
+from exchanges.fields import decode
 from exchanges.errors import UnknownTicker, VenueMalformed
 from strategy.domain import NANO, ClientId, OrderView, Side, Status, bps
 
@@ -214,6 +214,18 @@ def test_fill_shape_reads_iso_time_as_utc() -> None:
 def test_REQ_3_missing_fill_field_is_an_error(key: str) -> None:
     with pytest.raises(VenueMalformed):
         codec.fill(without(FILL, key))
+
+
+@pytest.mark.parametrize("moment", ["yesterday", "", 1_753_637_940_092])
+def test_odd_time_is_an_error(moment: object) -> None:
+    with pytest.raises(VenueMalformed):
+        codec.fill(FILL | {"timestamp": moment})
+
+
+def test_time_with_an_offset_is_understood() -> None:
+    assert (
+        codec.fill(FILL | {"timestamp": "2025-07-27T19:39:00.092+02:00"}).at == codec.fill(FILL).at
+    )
 
 
 def test_system_fill_without_trade_id_is_still_counted() -> None:

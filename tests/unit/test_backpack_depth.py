@@ -3,8 +3,9 @@
 import pytest
 
 from exchanges.backpack.codec import Snapshot
-from exchanges.backpack.depth import MAX_BUFFERED, MAX_LEVELS, DepthBook, DepthGapError
+from exchanges.backpack.depth import MAX_BUFFERED, DepthBook, DepthGapError
 from exchanges.backpack.ws_codec import DepthDelta
+from exchanges.ladder import MAX_LEVELS
 from strategy.domain import NANO, Book, Level, Ns, Px, Qty, Venue
 
 

@@ -112,6 +112,7 @@ def test_F11_post_only_cross_is_told_apart() -> None:
         (400, b""),
         (400, HTML),
         (400, b'"INVALID_ORDER"'),
+        (400, b'{"message":"no code"}'),
         (400, error("SOMETHING_NEW")),
         (400, error("INVALID_CLIENT_REQUEST", "Duplicate client id")),
         (400, error("PRECONDITION_FAILED")),

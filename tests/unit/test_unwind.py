@@ -172,4 +172,10 @@ def test_guards_trip_on_each_cause_and_only_then() -> None:
 def test_S12_the_latch_only_tightens(
     mode: Mode, exposed: bool, live: bool, flat: bool, after: Mode
 ) -> None:
-    assert tighten(mode, exposed, live, flat) is after
+    assert tighten(mode, exposed, live, flat, "max_daily_loss: x") is after
+
+
+@pytest.mark.parametrize("reason", ["operator_halt", "position_mismatch: grvt says 1"])
+def test_a_halt_that_keeps_positions_nets_and_stops(reason: str) -> None:
+    assert tighten(Mode.REDUCING, True, False, False, reason) is Mode.REDUCING
+    assert tighten(Mode.REDUCING, False, False, False, reason) is Mode.HALTED
