@@ -5,6 +5,8 @@ import gc
 import json
 import random  # noqa: TID251 - one seeded instance, for back-off jitter only
 import signal
+import sqlite3
+import traceback
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -50,8 +52,17 @@ EXIT_INTERNAL = 70
 EXIT_UNREACHABLE = 75
 EXIT_LEASE = 79
 OPEN_TRIES = 3
+ABANDON_LIMIT = 5.0
+UINT32 = 0xFFFFFFFF
 MAX_SKEW = Ns(SECOND)
 """Largest clock offset to a venue at which signatures are still safe."""
+
+
+def broken_journal(bad: BaseException) -> bool:
+    """True when the journal itself failed: it must not be written again before a human looked."""
+    if isinstance(bad, BaseExceptionGroup):
+        return any(broken_journal(one) for one in bad.exceptions)
+    return isinstance(bad, sqlite3.Error | JournalError)
 
 
 class Failed(Exception):  # noqa: N818 - carries the exit code and its one line
@@ -137,13 +148,36 @@ class App:
         async with AsyncExitStack() as stack:
             for port in ports.values():
                 stack.push_async_callback(port.close)
-            return await self._trade(journal, ports)
+            try:
+                return await self._trade(journal, ports)
+            except Failed:
+                raise
+            except Exception as bad:  # noqa: BLE001 - a supervisor: no maker may outlive a crash
+                return await self._abandon(ports, bad)
+
+    async def _abandon(self, ports: Mapping[Venue, VenuePort], bad: Exception) -> int:
+        """Cancel everything that may rest, whatever broke, and leave a trace of it."""
+        trace = "".join(traceback.format_exception(bad))
+        self.logs.emit("error", "ALERT", "internal_error", {"what": repr(bad), "trace": trace})
+        for venue, port in ports.items():
+            try:
+                async with asyncio.timeout(ABANDON_LIMIT):
+                    outcome = await port.cancel_all()
+            except (TimeoutError, VenueError, ValueError) as failed:
+                said = repr(failed)
+            else:
+                said = type(outcome).__name__
+            fields = {"venue": venue.value, "answer": said}
+            self.logs.emit("error", "SHUTDOWN", "cancel_all", fields)
+        return EXIT_HUMAN if broken_journal(bad) else EXIT_INTERNAL
 
     async def _ports(
         self, journal: Journal, tasks: asyncio.TaskGroup, background: list[asyncio.Task[Any]]
     ) -> Mapping[Venue, VenuePort]:
         rng = random.Random(self.config.seed)  # noqa: S311 - jitter, not a secret
-        seams = Seams(self.clock, rng, lambda: journal.last_client_id() & 0xFFFFFFFF)
+        seams = Seams(
+            self.clock, rng, lambda: journal.last_client_id() & UINT32, self.logs.add_secret
+        )
         if self.config.venues == "live":
             return live_ports(self.config, seams)
         self.host = SimHost(sim_config(self.config))

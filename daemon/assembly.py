@@ -19,6 +19,8 @@ class Seams:
     clock: WallClock
     rng: Random
     nonce: Callable[[], int]
+    learned: Callable[[str], None]
+    """Told every secret that a venue hands out, so that the log can hide it."""
 
 
 def sim_config(config: RunConfig) -> SimConfig:
@@ -89,5 +91,5 @@ def live_ports(config: RunConfig, seams: Seams) -> Mapping[Venue, VenuePort]:
 def _ports(grvt: GrvtConfig, backpack: BackpackConfig, seams: Seams) -> Mapping[Venue, VenuePort]:
     return {
         Venue.BACKPACK: BackpackVenue(backpack, seams.clock, seams.rng),
-        Venue.GRVT: GrvtVenue(grvt, seams.clock, seams.rng.random, seams.nonce),
+        Venue.GRVT: GrvtVenue(grvt, seams.clock, seams.rng.random, seams.nonce, seams.learned),
     }

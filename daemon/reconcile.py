@@ -2,7 +2,8 @@
 
 The venue is the authority on what happened, the journal on what was intended. Orders are
 resolved first, then fills read again, then positions compared: what our orders do not explain is
-never traded over and never invented away (REQ-27). A refused start says what differs and what to type.
+never traded over and never invented away (REQ-27). A refused start says what differs and what to
+type.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

@@ -29,7 +29,7 @@ from exchanges.port import (
 from exchanges.transport.rest import Reply
 from strategy.domain import OrderRequest
 
-OK, UNAUTHENTICATED, TOO_MANY, SERVER_ERROR = 200, 401, 429, 500
+OK, UNAUTHENTICATED, MISSING, TOO_MANY, SERVER_ERROR = 200, 401, 404, 429, 500
 RELOGIN = "1000"
 """Not authenticated: the cookie has expired."""
 NOT_FOUND = "1004"
@@ -101,7 +101,9 @@ def read_error(status: int, error: ErrorBody | None, method: str) -> VenueError:
     said = error.message if error else "no venue error body"
     text = f"GRVT {method}: http {status} {code} {said}"
     kind: type[VenueError]
-    if status == TOO_MANY or code == THROTTLED:
+    if code == NOT_FOUND and status != MISSING:
+        kind = VenueMalformed  # it contradicts itself, and absence is too costly to guess
+    elif status == TOO_MANY or code == THROTTLED:
         kind = VenueThrottled
     elif code in FORBIDDEN_CODES or status == UNAUTHENTICATED:
         kind = VenueForbidden
@@ -137,11 +139,8 @@ def created(reply: Reply, request: OrderRequest) -> Outcome:
 
 def cancelled(reply: Reply) -> CancelOutcome:
     """Read the answer to a cancel: an acknowledgement is not the end of an order (A5.7)."""
-    error = error_body(reply)
-    if error is not None and error.code == NOT_FOUND:
-        return CancelUnknown(error.code)
     try:
         ack = as_object(result_of(envelope(reply, "cancel"), "cancel"), "cancel")
         return CancelAccepted(None) if flag(ack, "ack", "cancel") else InDoubt("not acknowledged")
     except VenueError as bad:
-        return InDoubt(str(bad))
+        return CancelUnknown(bad.code) if is_missing(bad) else InDoubt(str(bad))

@@ -13,7 +13,7 @@ from typing import Any
 from exchanges.errors import VenueMalformed
 from exchanges.fields import Json, as_list, as_object, decode, integer, required, text, to_integer
 from exchanges.grvt import codec
-from exchanges.grvt.outcomes import UNAUTHENTICATED
+from exchanges.grvt.outcomes import RELOGIN, UNAUTHENTICATED
 from exchanges.grvt.session import GrvtSession
 from exchanges.ladder import Ladder
 from exchanges.port import Sink, WallClock
@@ -49,18 +49,19 @@ class Sequence:
     """Continuity of one stream: snapshots carry 0, deltas grow by one (venues.md A6.2)."""
 
     def __init__(self) -> None:
+        self._first: int | None = None
         self._last: int | None = None
 
     def start(self, first: int) -> None:
         """Learn the number of the first delta, which may have come before this was known.
 
         Raises:
-            VenueMalformed: deltas before the one that has come were missed.
+            VenueMalformed: the first delta that came is another one.
         """
+        if self._first is not None and self._first != first:
+            raise VenueMalformed(f"sequence starts at {first}, not at {self._first}")
         if self._last is None:
             self._last = first - 1
-        elif self._last < first:
-            raise VenueMalformed(f"sequence starts at {first} but is at {self._last}")
 
     def fresh(self, number: int, what: str) -> bool:
         """True for the next message, False for a repeated one; raises VenueMalformed on a gap."""
@@ -68,6 +69,7 @@ class Sequence:
             return False  # a network retry (venues.md F)
         if self._last is not None and number != self._last + 1:
             raise VenueMalformed(f"{what}: sequence {number} after {self._last}")
+        self._first = number if self._first is None else self._first
         self._last = number
         return True
 
@@ -90,7 +92,7 @@ class RpcFeed(abc.ABC):
 
     @abc.abstractmethod
     def refused(self, status: int) -> None:
-        """Learn from a refused handshake."""
+        """Learn from a refused handshake, by its HTTP status."""
 
     async def text(self, frame: str, send: Send) -> None:
         """Take one frame: an answer, or a feed message; raises VenueMalformed to reconnect."""
@@ -103,6 +105,7 @@ class RpcFeed(abc.ABC):
         elif "result" in message:
             self._answered(message)
         else:
+            self._rejected(message)
             raise VenueMalformed(f"neither feed nor answer: {frame[:160]}")
         if not self._up and self._complete():
             self._up = True
@@ -123,6 +126,13 @@ class RpcFeed(abc.ABC):
         if not as_list(required(answer, "subs", stream), f"{stream} answer: 'subs'"):
             raise VenueMalformed(f"{stream}: nothing was subscribed")
         self._subscribed(stream, answer)
+
+    def _rejected(self, message: Json) -> None:
+        """Learn from an error frame: one that is about the session is like a refused handshake."""
+        error = message.get("error")
+        row = error if isinstance(error, dict) else message
+        if str(row.get("code")) == RELOGIN:
+            self.refused(UNAUTHENTICATED)
 
     @abc.abstractmethod
     def _subscribed(self, stream: str, answer: Json) -> None:

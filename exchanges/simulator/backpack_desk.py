@@ -1,7 +1,8 @@
 """What every Backpack endpoint shares: engine, clock, faults, account, and waiting for the engine.
 
-The universe drives the engine. Only while a request waits for an outcome does the desk see to it
-that the engine is not left asleep: it calls ``advance`` at the time the engine itself names.
+The universe drives the engine. Only after handing it an order or a cancel does the desk see to it
+that it is not left asleep: until that can have taken effect, it calls ``advance`` at the times the
+engine itself names.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from exchanges.simulator.model import (
     EngineEvent,
     FundingSettled,
     Market,
+    NewOrder,
     OrderChanged,
     PublicTrade,
     SimAccount,
@@ -81,6 +83,8 @@ class Desk:
         self._faults = faults
         self._waiters: dict[str, list[asyncio.Event]] = {}
         self._kick: asyncio.TimerHandle | None = None
+        self._until = Ns(0)
+        """When everything handed to the engine so far has taken effect."""
         self._requests: deque[Ns] = deque()
         engine.subscribe(self._on_event)
 
@@ -135,6 +139,23 @@ class Desk:
         self.account.orders_received += 1
         self.account.orders_rejected += 1
 
+    def place(self, new: NewOrder) -> SimOrder:
+        """Hand an order to the engine; raises ``Refusal``."""
+        order = self.engine.place(self.now(), new)
+        self._handed()
+        return order
+
+    def cancel(self, order: SimOrder) -> None:
+        """Hand a cancel to the engine."""
+        self.engine.cancel(self.now(), order)
+        self._handed()
+
+    def cancel_all(self, symbol: str) -> list[SimOrder]:
+        """Hand a cancel of every order of a market to the engine; returns those affected."""
+        orders = self.engine.cancel_all(self.now(), self.account_id, symbol)
+        self._handed()
+        return orders
+
     async def settled(self, order: SimOrder, done: Callable[[SimOrder], bool]) -> None:
         """Wait until ``done(order)``.
 
@@ -143,7 +164,6 @@ class Desk:
         """
         changed = asyncio.Event()
         self._waiters.setdefault(order.order_id, []).append(changed)
-        self._arm()
         try:
             async with asyncio.timeout(self.options.engine_seconds):
                 while not done(order):
@@ -160,6 +180,11 @@ class Desk:
             self._kick.cancel()
             self._kick = None
 
+    def _handed(self) -> None:
+        rules = self.engine.rules
+        self._until = Ns(self.clock() + rules.latency + rules.taker_delay)
+        self._arm()
+
     def _forget(self, order_id: str, changed: asyncio.Event) -> None:
         waiting = self._waiters[order_id]
         waiting.remove(changed)
@@ -167,13 +192,11 @@ class Desk:
             del self._waiters[order_id]
 
     def _arm(self) -> None:
-        if self._kick is not None or not self._waiters:
-            return
+        self.stop()
         due = self.engine.next_due()
-        if due is None:
-            return
-        delay = max(due - self.clock(), 0) / NANO + _SLACK_SECONDS
-        self._kick = asyncio.get_running_loop().call_later(delay, self._kicked)
+        if due is not None and due <= self._until:
+            delay = max(due - self.clock(), 0) / NANO + _SLACK_SECONDS
+            self._kick = asyncio.get_running_loop().call_later(delay, self._kicked)
 
     def _kicked(self) -> None:
         self._kick = None

@@ -181,7 +181,7 @@ class OrderApi:
             raise refused_late
         row = order_json(order, self._status(order))
         if order.live and self._desk.fault("F16") is not None:
-            self._desk.engine.cancel(self._desk.now(), order)
+            self._desk.cancel(order)
         return row
 
     def _status(self, order: SimOrder) -> str | None:
@@ -199,9 +199,9 @@ class OrderApi:
         except ApiError:
             desk.count_refusal()
             raise
-        now = desk.now()
+        desk.now()
         try:
-            return desk.engine.place(now, self._new_order(plan, market))
+            return desk.place(self._new_order(plan, market))
         except Refusal as no:
             raise refusal(no.deny) from no
 
@@ -221,6 +221,7 @@ class OrderApi:
         tif = plan.tif
         if plan.market:
             px = self._market_bound(plan, market)
+            extra["tolerance"] = plan.slippage is not None
             tif = Tif.FOK if plan.tif is Tif.FOK else Tif.IOC
             if qty is None:
                 qty = self._base_size(plan, market)
@@ -296,7 +297,7 @@ class OrderApi:
             raise throttled()
         desk = self._desk
         order = self._find(call.params, from_query=False)
-        desk.engine.cancel(desk.now(), order)
+        desk.cancel(order)
         if desk.fault("F22") is not None:
             self._trade_into(order)
         if desk.options.cancel_is_202:
@@ -332,7 +333,7 @@ class OrderApi:
             return reply([])
         if kind != "RestingLimitOrder":
             raise bad_parameter("orderType", "Expect a valid enumeration value.")
-        orders = desk.engine.cancel_all(desk.now(), desk.account_id, market.instrument.symbol)
+        orders = desk.cancel_all(market.instrument.symbol)
         if desk.options.cancel_is_202:
             return web.Response(status=202)
         for order in orders:

@@ -151,6 +151,8 @@ def expiry_reason(order: SimOrder) -> str | None:
     """Return why an order expired; None unless its status is ``Expired``."""
     if status_word(order) != "Expired" or order.ended is None:
         return None
+    if order.ended is Ended.IOC and order.request.extra.get("tolerance"):
+        return "SlippageToleranceExceeded"
     return _EXPIRY.get(order.ended, "Unknown")
 
 

@@ -8,7 +8,7 @@ from exchanges.simulator.grvt_payload import Page
 from exchanges.simulator.grvt_words import Json
 from strategy.domain import Ns
 
-MAX_ROWS = 50_000
+MAX_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True)

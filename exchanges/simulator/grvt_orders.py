@@ -40,7 +40,7 @@ from strategy.domain import BPS_ONE, Ns, Px, Qty, Side, bps
 _DEFAULT_HOLD_MS = 3000
 _CROSSING = bps(100)
 """How far through the touch a post-only order is priced when it must cross (F11)."""
-_MAX_REMEMBERED = 50_000
+_MAX_REMEMBERED = 20_000
 _BAD_GATEWAY = "<html><head><title>502 Bad Gateway</title></head><body>502</body></html>"
 
 
@@ -50,8 +50,8 @@ class OrderApi:
     def __init__(self, desk: Desk, cancels: Cancels) -> None:
         self._desk = desk
         self._cancels = cancels
-        self._acks: dict[bytes, Json] = {}
-        """Acknowledgements by signed digest: a repeated payload is ignored (venues.md A5.6)."""
+        self._taken: dict[bytes, tuple[OrderPlan, Ns]] = {}
+        """Orders by signed digest: a repeated payload is ignored (venues.md A5.6)."""
         self._crossed: dict[str, NewOrder] = {}
         desk.engine.subscribe(self._on_event)
 
@@ -111,20 +111,19 @@ class OrderApi:
             self._count_refusal()
             desk.account.signature_failures += error.code in SIGNATURE_CODES
             raise
-        known = self._acks.get(digest)
+        known = self._taken.get(digest)
         if known is not None:
-            return known
+            return {"result": ack_json(*known)}
         order = self._place(plan, now)
-        ack = {"result": ack_json(plan, now)}
-        self._acks[digest] = ack
-        if len(self._acks) > _MAX_REMEMBERED:
-            del self._acks[next(iter(self._acks))]
+        self._taken[digest] = (plan, now)
+        if len(self._taken) > _MAX_REMEMBERED:
+            del self._taken[next(iter(self._taken))]
         self._cancels.catch(order, plan.client_id, now)
         if desk.fault("F16") is not None:
             order.request.extra["reason"] = "MM_PROTECTION"
             desk.engine.cancel(now, order)
         desk.kick()
-        return ack
+        return {"result": ack_json(plan, now)}
 
     def _signed(self, plan: OrderPlan, now: Ns) -> bytes:
         """Check account, signature and builder; returns the signed digest."""

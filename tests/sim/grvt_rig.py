@@ -66,6 +66,13 @@ def touch_book() -> MarketBook:
     return MarketBook(levels("2999.99", "-0.01"), levels("3000.01", "0.01"), snapshot=True)
 
 
+def change(px: str, size: str, side: Side = Side.BUY) -> MarketBook:
+    """Return a delta of one level."""
+    level = ((Px(nano(px)), Qty(nano(size))),)
+    bids, asks = (level, ()) if side is Side.BUY else ((), level)
+    return MarketBook(bids, asks, snapshot=False)
+
+
 class Clock:
     """The wall clock, which a test may set forward."""
 
@@ -100,10 +107,11 @@ class Wire:
             while True:
                 frame = await self.socket.receive_json()
                 if wanted(frame):
-                    return frame
+                    found: Json = frame
+                    return found
                 self.kept.append(frame)
 
-    async def call(self, method: str, params: Json, **more: Any) -> Json:
+    async def call(self, method: str, params: Any, **more: Any) -> Json:
         """Send one request and return its reply."""
         self._id += 1
         number = self._id

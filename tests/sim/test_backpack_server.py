@@ -75,7 +75,7 @@ async def test_ticker_is_empty_until_something_trades() -> None:
         rig.trade("2999.99", "0.25", Side.SELL)
         ticker = await rig.public.get_ticker(SYMBOL)
         trades = await rig.public.get_recent_trades(SYMBOL)
-        history = await rig.public.get_historical_trades(SYMBOL, 1, 1)
+        history = await rig.public.get_history_trades(SYMBOL, 1, 1)
         start = int(rig.clock.now() // NANO) - 120
         bars = await rig.public.get_klines(SYMBOL, "1m", start)
     assert (ticker["firstPrice"], ticker["lastPrice"]) == ("3000.01", "2999.99")
@@ -209,6 +209,7 @@ async def test_market_orders_by_size_by_quote_and_with_a_tolerance() -> None:
             slippageTolerance="1",
             slippageToleranceType="TickSize",
         )
+        history = await rig.account.get_order_history(order_id=bounded["id"])
     assert (sized["status"], sized["orderType"], sized["timeInForce"]) == (
         "Filled",
         "Market",
@@ -218,6 +219,7 @@ async def test_market_orders_by_size_by_quote_and_with_a_tolerance() -> None:
     assert "price" not in sized
     assert (quoted["quoteQuantity"], quoted["executedQuantity"]) == ("600", "0.2")
     assert (bounded["status"], bounded["executedQuantity"]) == ("Expired", "4")
+    assert history[0]["expiryReason"] == "SlippageToleranceExceeded"
 
 
 async def test_a_market_order_stops_at_the_impact_bound() -> None:
@@ -372,7 +374,7 @@ async def test_an_order_is_named_by_one_id_and_its_own_market() -> None:
 
 async def test_a_batch_answers_each_order_on_its_own() -> None:
     async with running() as rig:
-        good = {
+        good: dict[str, Any] = {
             "symbol": SYMBOL,
             "side": "Bid",
             "orderType": "Limit",

@@ -121,6 +121,7 @@ class Rig:
             "quantity": "0.5",
             "price": "2990",
         } | params
+        body = {name: value for name, value in body.items() if value is not None}
         return await self.call("POST", "/api/v1/order", body, "orderExecute")
 
     def subscribe_frame(self, *streams: str, window: str = "5000") -> Json:
@@ -180,9 +181,10 @@ class Listener:
                     return data
 
     async def silent(self, seconds: float = 0.15) -> bool:
-        """True when nothing arrives for that long."""
+        """True when nothing but pings arrives for that long."""
         try:
-            await self.socket.receive(timeout=seconds)
+            async with asyncio.timeout(seconds):
+                await self.socket.receive()
         except TimeoutError:
             return True
         return False

@@ -34,6 +34,8 @@ class Server:
                 return answer
             case "/move":
                 raise web.HTTPFound("/ok")
+            case _:
+                pass
         headers = {"Set-Cookie": "gravity=abc; Path=/", "X-Grvt-Account-Id": "7"}
         return web.Response(text="fine", headers=headers)
 
