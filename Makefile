@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 run: $(READY)
 	@if [ -e state/sim.db ] && $(BIN)/hedged status --venues sim 2>/dev/null | grep -q '^mode *RUNNING$$'; then \
 	  flock --nonblock state/lease rm -f state/sim.db state/sim.db-wal state/sim.db-shm || true; fi
-	@$(BIN)/hedged $(ARGS)
+	@$(BIN)/hedged --log-format console $(ARGS)
 
 test: $(READY)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TESTS)

@@ -213,7 +213,7 @@ class App:
         if self.flatten_only:
             core.on(LatchMoved(Mode.FLATTENING, Reason.OPERATOR.value, self.clock.now()))
         code = await self._loop(loop, core, narrator)
-        self._report(core, metrics, narrator, code)
+        self._report(core, metrics, code)
         return code
 
     async def _connect(
@@ -377,13 +377,9 @@ class App:
     def _ticked(self, w: World) -> None:
         self.notifier.watchdog(f"mode={w.mode.name} net={plain(w.net)}")
 
-    def _report(self, core: Core, metrics: RunMetrics, narrator: Narrator, code: int) -> None:
+    def _report(self, core: Core, metrics: RunMetrics, code: int) -> None:
         summary = metrics.summary(core.world, self.config.venues, code)
-        flat: dict[str, str | int] = {
-            key: json.dumps(value) if isinstance(value, dict) else str(value)
-            for key, value in summary.items()
-        }
-        narrator.line("info", "METRICS", "run_complete", **flat)
+        self.logs.emit("info", "METRICS", "run_complete", summary)
         if self.config.summary_json is not None:
             text = json.dumps(summary, indent=2) + "\n"
             self.config.summary_json.parent.mkdir(parents=True, exist_ok=True)

@@ -48,6 +48,7 @@ from strategy.events import (
 )
 from strategy.fold import fold
 from strategy.intents import Cancel, Emit, Intent, Place, Say
+from strategy.invariants import broken
 from strategy.params import Params
 from strategy.world import Leg, Order, World
 
@@ -116,10 +117,16 @@ class Core:
 
     def on(self, event: Event) -> None:
         """Fold one event, write what must survive, and say what changed."""
+        if isinstance(event, FundingSeen) and not self.journal.funding(event.payment):
+            return  # already booked: a payment counts once, whoever reads it again
         before = self.world
         self.world = fold(before, event)
         if self.world is before:
             return
+        problem = broken(before, self.world, event)
+        if problem:
+            noted = (*self.world.violations, f"invariant: {problem}")
+            self.world = replace(self.world, violations=noted)
         self._record(before, event)
         self._narrator.changed(before, self.world, event)
 
@@ -133,7 +140,7 @@ class Core:
                     event.venue, event.qty, event.px, event.reason, event.at.wall
                 )
             case FundingSeen():
-                pass  # the reader wrote it, and only a new one is folded
+                pass  # written above, where it is also deduplicated
             case DayBegan():
                 self.journal.day(event.day, event.baseline)
             case CycleMoved():

@@ -322,6 +322,13 @@ class Journal:
         row = self._db.execute("SELECT MAX(at) FROM fills WHERE venue=?", (venue.value,)).fetchone()
         return Ns(row[0] or 0)
 
+    def last_funding_at(self, venue: Venue) -> Ns:
+        """Return the venue time of the newest funding payment; 0 without one."""
+        row = self._db.execute(
+            "SELECT MAX(at) FROM funding WHERE venue=?", (venue.value,)
+        ).fetchone()
+        return Ns(row[0] or 0)
+
     def last_price(self, venue: Venue) -> Px:
         """Return the price of the newest fill; 0 without one."""
         row = self._db.execute(

@@ -1,10 +1,11 @@
 """The two line formats. Rendering never runs a value's own code unguarded, so it never raises."""
 
 import json
+import math
 import reprlib
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
@@ -17,7 +18,8 @@ MAX_TEXT = 4_000
 MAX_BITS = 4_096
 MAX_EXPONENT = 60
 
-Plain = str | int | bool | None
+Scalar = str | int | float | bool | None
+Plain = Scalar | dict[str, Scalar]
 
 _repr = reprlib.Repr()
 _repr.maxother = _repr.maxstring = 100_000
@@ -36,14 +38,23 @@ def level_word(level: object) -> str:
 
 
 def simple(value: object, redact: Callable[[str], str]) -> Plain:
-    """Reduce any value to text, int, bool or None; money (Decimal) becomes text.
+    """Reduce any value to what both formats can print; a plain mapping keeps one level."""
+    if type(value) is dict and all(type(key) is str for key in value):
+        return {redact(key): scalar(entry, redact) for key, entry in value.items()}
+    return scalar(value, redact)
+
+
+def scalar(value: object, redact: Callable[[str], str]) -> Scalar:
+    """Reduce any value to text, number, bool or None; money (Decimal) becomes text.
 
     Text is redacted whole before it is cut, so that no half of a secret survives.
     """
+    if type(value) is float and math.isfinite(value):
+        return value
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, Enum):
-        return simple(value.value, redact) if isinstance(value.value, str) else value.name
+        return scalar(value.value, redact) if isinstance(value.value, str) else value.name
     if isinstance(value, str):
         return _cut(redact(str.__str__(value)))
     if isinstance(value, int):
@@ -70,7 +81,16 @@ def _cut(text: str) -> str:
 def console(ts: str, level: str, tag: str, event: str, fields: Mapping[str, Plain]) -> str:
     """Render one console line, without its line end."""
     head = f"{ts} {level:<5} [{tag}] {_one_line(event)}"
-    return " ".join([head, *(f"{_key(k)}={_word(v)}" for k, v in fields.items())])
+    return " ".join([head, *_pairs(fields)])
+
+
+def _pairs(fields: Mapping[str, Plain]) -> Iterator[str]:
+    """Yield ``key=value``; a mapping's entries as ``key_entry=value``."""
+    for key, value in fields.items():
+        if isinstance(value, dict):
+            yield from _pairs({f"{key}_{name}": entry for name, entry in value.items()})
+        else:
+            yield f"{_key(key)}={_word(value)}"
 
 
 def as_json(ts: str, level: str, tag: str, event: str, fields: Mapping[str, Plain]) -> str:
@@ -81,7 +101,7 @@ def as_json(ts: str, level: str, tag: str, event: str, fields: Mapping[str, Plai
     return json.dumps(line, separators=(",", ":"))
 
 
-def _word(value: Plain) -> str:
+def _word(value: Scalar) -> str:
     if isinstance(value, str):
         bare = value and value.isprintable() and not any(c in ' "=\\' for c in value)
         return value if bare else json.dumps(value, ensure_ascii=not value.isprintable())

@@ -15,7 +15,7 @@ from exchanges.port import VenuePort, WallClock
 from safety.reasons import Reason
 from strategy.decide import unhedged
 from strategy.domain import Mode, Now, Ns, Venue, VenueEvent, plain
-from strategy.events import CyclePhase, LatchMoved, Seen, StopAsked
+from strategy.events import CyclePhase, FundingSeen, LatchMoved, Seen, StopAsked
 from strategy.params import SECOND
 from strategy.world import Order, World
 
@@ -29,6 +29,9 @@ POSITION_EVERY = Ns(5 * SECOND)
 POSITION_SOON = Ns(SECOND // 2)
 """While closing down or flattening."""
 FILLS_EVERY = Ns(SECOND)
+ACCOUNT_EVERY = Ns(60 * SECOND)
+"""Funding payments and the venues' clocks."""
+MAX_SKEW = Ns(SECOND)
 PROGRESS_EVERY = Ns(10 * SECOND)
 STOP_LIMIT = Ns(27 * SECOND)
 """After this an orderly stop gives up and names what is left (systemd allows 45 s)."""
@@ -43,6 +46,7 @@ class _Poll:
     positions_at: Ns = Ns(0)
     fills_at: Ns = Ns(0)
     progress_at: Ns = Ns(0)
+    account_at: Ns = Ns(0)
     resolving: set[int] | None = None
     reading: bool = False
 
@@ -68,6 +72,7 @@ class Loop:
         self._clock = clock
         self._patience = patience
         self._idle_at = clock.mono()
+        self._started = clock.wall()
         self.inbox = Inbox()
         self._poll_state = _Poll(resolving=set())
         self._mismatch: dict[Venue, int] = {}
@@ -230,6 +235,9 @@ class Loop:
             if now.mono - state.fills_at >= FILLS_EVERY:
                 state.fills_at = now.mono
                 await self._read_fills(w, now)
+            if now.mono - state.account_at >= ACCOUNT_EVERY:
+                state.account_at = now.mono
+                await self._read_account()
         except VenueError as bad:
             self._narrator.once("warning", "VENUE", "read_failed", str(bad), why=str(bad))
         finally:
@@ -274,6 +282,18 @@ class Loop:
             for fill in await self._ports[venue].fills(since):
                 if fill.client_id in ids:
                     self.inbox.put(Seen(fill, self.now(), "rest"))
+
+    async def _read_account(self) -> None:
+        """Book new funding payments, and measure each venue's clock."""
+        for venue, port in self._ports.items():
+            since = self.core.journal.last_funding_at(venue) or self._started
+            for payment in await port.funding_payments(since):
+                self.inbox.put(FundingSeen(payment, self.now()))
+            before = self._clock.wall()
+            offset = await port.server_time() - (before + self._clock.wall()) // 2
+            if abs(offset) > MAX_SKEW:
+                ms = offset // 1_000_000
+                self._narrator.line("warning", "ALERT", "clock", venue=venue.value, offset_ms=ms)
 
     def _alert_idle(self, w: World, now: Now) -> None:
         """Alert while nothing has been sent for long and nothing rests."""

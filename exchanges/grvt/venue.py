@@ -237,18 +237,23 @@ class GrvtVenue:
 
     async def stream(self, sink: Sink) -> None:
         """Run the market and the trading socket until cancelled."""
-        config, rules, env = self._config, self._rules, self._config.sdk_endpoints()
-        market = config.ws_market_data_url or _host(env.market_data.ws_endpoint)
-        trades = config.ws_trades_url or _host(env.trade_data.ws_endpoint)
+        account, symbol = self._config.sub_account_id, self._rules.symbol
+        market, trades = self.socket_addresses()
         feeds = (
-            MarketFeed(market.rstrip("/"), rules.symbol, self._clock, sink),
-            AccountFeed(
-                trades.rstrip("/"), config.sub_account_id, rules.symbol, self._session, sink
-            ),
+            MarketFeed(market, symbol, self._clock, sink),
+            AccountFeed(trades, account, symbol, self._session, sink),
         )
         async with asyncio.TaskGroup() as sockets:
             for feed in feeds:
                 sockets.create_task(run_socket(feed, self._clock, self._jitter))
+
+    def socket_addresses(self) -> tuple[str, str]:
+        """Return scheme and host of the market and the trading socket; the path is ours."""
+        config, env = self._config, self._config.sdk_endpoints()
+        market = config.ws_market_data_url or str(env.market_data.ws_endpoint)
+        trades = config.ws_trades_url or str(env.trade_data.ws_endpoint)
+        # The SDK's addresses end in the path of the old protocol (venues.md A6.1).
+        return market.rstrip("/").removesuffix("/ws"), trades.rstrip("/").removesuffix("/ws")
 
     @property
     def _loaded(self) -> codec.InstrumentRow:
@@ -259,10 +264,3 @@ class GrvtVenue:
     @property
     def _rules(self) -> Instrument:
         return self._loaded.instrument
-
-
-def _host(endpoint: str | None) -> str:
-    """Return scheme and host of the SDK's socket address; the path is ours."""
-    if endpoint is None:
-        raise ValueError("the SDK knows no socket address of this environment")
-    return endpoint.removesuffix("/ws")

@@ -43,8 +43,8 @@ from exchanges.simulator.model import (
 )
 from strategy.domain import Instrument, Level, Ns, Side, notional, plain
 
-_EXTERNAL_ORDER = 5_000_000_000
-"""Order ids of the external market start here; ours are far below."""
+_EXTERNAL_ORDER = 90_000_000_000
+"""Order ids of the external market start here; the engine's own are far below."""
 
 
 def levels(side: tuple[Level, ...] | list[Level], inst: Instrument) -> list[list[str]]:
@@ -224,9 +224,7 @@ class OrderFeed:
         out: list[Json] = []
         told = self._told.get(order.order_id)
         if told is None:
-            if not order.live and event.fill is None and order.cum:
-                return []
-            told = self._told[order.order_id] = _Told(order.request.qty)
+            told = self._told[order.order_id] = _first_seen(event)
             out.append(self._frame("orderAccepted", "New", event, told, now))
         if order.qty != told.qty:
             told.qty = order.qty
@@ -296,6 +294,15 @@ class OrderFeed:
             frame["p"] = padded(order.request.px or 0, inst.tick)
             frame["y"] = order.request.post_only
         return frame
+
+
+def _first_seen(event: OrderChanged) -> _Told:
+    """Return what an order had traded before ``event``: nothing, unless it is older than we."""
+    order, fill = event.order, event.fill
+    if fill is None:
+        return _Told(order.request.qty, order.cum, order.cum_quote)
+    before = order.cum_quote - notional(fill.px, fill.qty)
+    return _Told(order.request.qty, order.cum - fill.qty, before)
 
 
 def _live_word(told: _Told) -> str:

@@ -94,14 +94,6 @@ _DENY = {
     Deny.EXPIRED_SIGNATURE: _Words(400, "INVALID_CLIENT_REQUEST", "Request has expired"),
 }
 
-_ENDED_AS_DENY = {
-    Ended.POST_ONLY: Deny.POST_ONLY_CROSS,
-    Ended.REDUCE_ONLY: Deny.REDUCE_ONLY_INCREASES,
-    Ended.MARGIN: Deny.INSUFFICIENT_MARGIN,
-    Ended.MARKET_CLOSED: Deny.MARKET_CLOSED,
-}
-"""Endings that the venue reports as a refusal when they strike before anything traded."""
-
 _EXPIRY = {
     Ended.IOC: "ImmediateOrCancel",
     Ended.FOK: "FillOrKill",
@@ -126,11 +118,9 @@ def refusal(deny: Deny) -> ApiError:
 
 def late_refusal(order: SimOrder) -> ApiError | None:
     """Return the refusal if the engine ended the order on arrival, None when it was accepted."""
-    if order.phase is Phase.REJECTED:
-        return refusal(order.deny or Deny.UNSUPPORTED)
-    if order.phase is Phase.CANCELLED and not order.cum and order.ended in _ENDED_AS_DENY:
-        return refusal(_ENDED_AS_DENY[order.ended])
-    return None
+    if order.phase is not Phase.REJECTED:
+        return None
+    return refusal(order.deny or Deny.UNSUPPORTED)
 
 
 def user_cancelled(order: SimOrder) -> bool:

@@ -183,7 +183,7 @@ class Dropped(Exception):  # noqa: N818 - what happens to the connection, not an
     """The connection is reset instead of an answer (faults F01 to F03)."""
 
 
-class Mangled(Exception):  # noqa: N818
+class Mangled(Exception):  # noqa: N818 - what is sent, not an error of ours
     """An answer that is no JSON (faults F05 and F06)."""
 
     def __init__(self, status: int, text: str, content_type: str) -> None:

@@ -112,6 +112,12 @@ class Rig:
                 return answer.status, json.loads(text)
             return answer.status, text
 
+    def venue_time(self, params: Json, instruction: str) -> dict[str, str]:
+        """Return headers signed by the venue's clock rather than the machine's."""
+        stamp = self.clock.now() // MS
+        signature = self.account._sign(params, instruction, stamp, 5000)
+        return {"X-Timestamp": str(stamp), "X-Signature": signature}
+
     async def order(self, **params: Any) -> tuple[int, Any]:
         """Send a raw order, on top of a plain resting bid."""
         body = {

@@ -1,11 +1,8 @@
 """Backpack's socket: subscriptions, sequence, private messages, keep-alive, slow consumers."""
 
 import asyncio
-import json
 from decimal import Decimal
-from typing import Any
 
-import aiohttp
 import pytest
 
 from exchanges.simulator.backpack_options import BackpackOptions
@@ -14,8 +11,6 @@ from tests.sim.test_backpack_server_rig import (
     MS,
     SYMBOL,
     Json,
-    Listener,
-    Rig,
     level,
     listening,
     running,
@@ -276,6 +271,43 @@ async def test_the_engine_shrinking_a_reduce_only_order_is_told_as_modified() ->
     assert (modified["q"], modified["X"], modified["r"]) == ("0.6000", "New", True)
 
 
+async def test_a_reduce_only_order_that_outlives_its_position_is_told_as_expired() -> None:
+    async with running() as rig, listening(rig, ORDERS) as heard:
+        await rig.limit("Bid", "3000.01", "1")
+        resting = await rig.limit("Ask", "3010", "1", reduce_only=True, post_only=True)
+        await rig.limit("Ask", "2999.99", "1")
+        events: list[Json] = []
+        while not events or events[-1]["e"] != "orderExpired":
+            events.append(await heard.data(ORDERS))
+        history = await rig.account.get_order_history(order_id=resting["id"])
+    expired = events[-1]
+    assert (expired["i"], expired["R"]) == (resting["id"], "ReduceOnlyNotReduced")
+    assert (history[0]["status"], history[0]["expiryReason"]) == ("Expired", expired["R"])
+
+
+async def test_an_order_older_than_the_server_keeps_its_figures() -> None:
+    async with running() as rig:
+        order = await rig.limit("Bid", "2999.99", "1", post_only=True)
+        rig.trade("2999.98", "0.25", Side.SELL)
+        rig.server._streams._orders._told.clear()
+        async with listening(rig, ORDERS) as heard:
+            rig.trade("2999.98", "0.25", Side.SELL)
+            told = [await heard.data(ORDERS) for _ in range(2)]
+            await rig.account.cancel_order(SYMBOL, order_id=order["id"])
+            cancelled = await heard.data(ORDERS)
+    assert [frame["z"] for frame in told] == ["0.2500", "0.5000"]
+    assert (cancelled["e"], cancelled["z"]) == ("orderCancelled", "0.5000")
+
+
+async def test_open_interest_is_published_every_minute() -> None:
+    stream = f"openInterest.{SYMBOL}"
+    async with running() as rig, listening(rig, stream) as heard:
+        await rig.limit("Bid", "3000.01", "1")
+        rig.server._streams._ticks = 599
+        data = await heard.data(stream)
+    assert (data["e"], data["s"], data["o"]) == ("openInterest", SYMBOL, "1")
+
+
 async def test_positions_open_adjust_and_close() -> None:
     async with running() as rig, listening(rig, POSITIONS) as heard:
         for side, px, qty in (
@@ -329,99 +361,3 @@ async def test_a_liquidation_is_told_with_its_origin() -> None:
     assert [frame["e"] for frame in told] == ["orderAccepted", "orderFill"]
     assert {frame["O"] for frame in told} == {"LIQUIDATION_AUTOCLOSE"}
     assert (told[1]["S"], told[1]["X"], told[1]["r"]) == ("Ask", "Filled", True)
-
-
-# --- the connection --------------------------------------------------------------------------
-
-
-async def test_the_server_pings_and_keeps_a_client_that_answers() -> None:
-    options = BackpackOptions(ping_seconds=0.05, pong_seconds=0.12)
-    async with running(options) as rig, listening(rig, DEPTH) as heard:
-        assert await heard.silent(0.4)
-        rig.market([level("2999.97", "1")], [])
-        assert (await heard.data(DEPTH))["e"] == "depth"
-
-
-async def test_a_client_that_never_answers_pings_is_closed() -> None:
-    options = BackpackOptions(ping_seconds=0.05, pong_seconds=0.12)
-    async with running(options) as rig, rig.http.ws_connect(rig.url, autoping=False) as socket:
-        kinds = [(await socket.receive(timeout=2)).type]
-        while kinds[-1] is aiohttp.WSMsgType.PING:
-            kinds.append((await socket.receive(timeout=2)).type)
-    assert kinds[0] is aiohttp.WSMsgType.PING
-    assert kinds[-1] in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
-
-
-async def test_a_client_ping_is_answered() -> None:
-    async with running() as rig, rig.http.ws_connect(rig.url, autoping=False) as socket:
-        await socket.ping(b"hello")
-        message = await socket.receive(timeout=2)
-    assert (message.type, message.data) == (aiohttp.WSMsgType.PONG, b"hello")
-
-
-async def test_stopping_the_server_says_goodbye() -> None:
-    async with running() as rig, listening(rig, DEPTH) as heard:
-        await rig.server.stop()
-        message = await heard.socket.receive(timeout=2)
-    assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
-
-
-async def test_a_consumer_that_cannot_keep_up_is_dropped_and_the_rest_go_on() -> None:
-    async with running(BackpackOptions(queue_limit=50)) as rig:
-        async with listening(rig, DEPTH) as slow, listening(rig, ORDERS) as other:
-            for number in range(60):
-                rig.market([level("2999.97", str(number + 1))], [])
-            heard = 0
-            while (await slow.socket.receive(timeout=2)).type is aiohttp.WSMsgType.TEXT:
-                heard += 1
-            await rig.limit("Bid", "2990")
-            told = await other.data(ORDERS)
-        depth = await rig.public.get_depth(SYMBOL)
-    assert heard < 60
-    assert told["e"] == "orderAccepted"
-    assert depth["bids"]
-
-
-async def test_an_oversize_frame_closes_only_its_own_connection() -> None:
-    async with (
-        running(BackpackOptions(max_frame=1000)) as rig,
-        listening(rig, DEPTH) as calm,
-        listening(rig) as loud,
-    ):
-        await loud.socket.send_str("x" * 5000)
-        message = await loud.socket.receive(timeout=2)
-        rig.market([level("2999.97", "1")], [])
-        assert (await calm.data(DEPTH))["e"] == "depth"
-    assert message.type is aiohttp.WSMsgType.CLOSE
-    assert message.data == 1009
-
-
-async def test_compression_is_used_only_when_the_client_offers_it() -> None:
-    async with running() as rig:
-        async with rig.http.ws_connect(rig.url) as plain:
-            assert plain.compress == 0
-        async with rig.http.ws_connect(rig.url, compress=15) as packed:
-            assert packed.compress
-            heard = Listener(packed)
-            await packed.send_json({"method": "SUBSCRIBE", "params": [DEPTH]})
-            await subscribed(heard)
-            rig.market([level("2999.97", "1")], [])
-            assert (await heard.data(DEPTH))["e"] == "depth"
-
-
-async def _frames(rig: Rig, heard: Listener) -> list[Any]:
-    rig.market([level("2999.97", "1")], [])
-    rig.trade("2999.99", "0.25", Side.SELL)
-    return [await heard.frame() for _ in range(2)]
-
-
-async def test_many_sockets_hear_the_same() -> None:
-    trade = f"trade.{SYMBOL}"
-    async with running() as rig, listening(rig, DEPTH, trade) as one:
-        async with listening(rig, DEPTH, trade) as two:
-            first = await _frames(rig, one)
-            second = [await two.frame() for _ in range(2)]
-        rig.market([level("2999.97", "2")], [])
-        again = await one.data(DEPTH)
-    assert json.dumps(first) == json.dumps(second)
-    assert again["b"] == [["2999.97", "2.0000"]]

@@ -168,7 +168,7 @@ def edit(path: str, value: Any) -> Callable[[Json], None]:
         ({}, edit("signature.r", "0x" + "00" * 32), 403, 2002),
     ],
 )
-async def test_REQ_6_every_signature_fault_has_its_code(
+async def test_every_signature_fault_has_its_code(
     changes: Json, damage: Callable[[Json], None] | None, status: int, code: int
 ) -> None:
     async with rig() as it:

@@ -19,12 +19,13 @@ async def private(it: Rig, wire: Wire, *streams: str) -> None:
         assert reply["result"]["subs"] == [f"{it.account}-{SYMBOL}"]
 
 
-async def test_REQ_4_an_execution_is_told_as_order_state_fill_position() -> None:
+async def test_an_execution_is_told_as_order_state_fill_position() -> None:
     async with rig() as it, it.socket() as wire:
         await private(it, wire, "v1.order", "v1.state", "v1.fill", "v1.position")
         client_id = await it.placed(tif="IMMEDIATE_OR_CANCEL", px="3000.01", size="0.5")
+        await it.ended(client_id, "FILLED")
 
-        told = await wire.gather(0.15)
+        told = await wire.gather(0.1)
 
         last = [(each["stream"], each["sequence_number"]) for each in told][-4:]
         assert [stream for stream, _ in last] == [
@@ -66,9 +67,9 @@ async def test_private_sequences_begin_at_one_and_have_no_gaps() -> None:
 async def test_a_fill_can_be_told_first() -> None:
     async with rig(GrvtOptions(fill_first=True)) as it, it.socket() as wire:
         await private(it, wire, "v1.order", "v1.fill")
-        await it.placed(market=True)
+        await it.ended(await it.placed(market=True), "FILLED")
 
-        told = [each["stream"] for each in await wire.gather(0.15)]
+        told = [each["stream"] for each in await wire.gather(0.1)]
 
         assert told[-2:] == ["v1.fill", "v1.order"]
 

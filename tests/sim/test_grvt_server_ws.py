@@ -93,7 +93,7 @@ async def test_changes_are_conflated_to_the_rate() -> None:
 
         found = [each for each in await wire.gather(0.2) if each.get("feed", {}).get("bids")]
 
-        assert 1 <= len(found) <= 7
+        assert 1 <= len(found) < 15
         assert found[-1]["feed"]["bids"][0]["size"] == "30.0"
 
 

@@ -211,7 +211,9 @@ def test_cookie_is_found_among_unknown_attributes(
 
 async def test_cookie_without_an_expiry_lives_a_day() -> None:
     clock = Clock(START)
-    made = session(Edge(ok(attributes="Path=/")), clock)
+    bare = Reply(200, b"{}", {}, ok(attributes="Path=/").cookies)
+    made = session(Edge(bare), clock)
     await made.ensure()
+    assert made.headers() == {"Cookie": f"gravity={CANARY}"}
     clock.now = Ns(START + DEFAULT_LIFE - 3 * NANO)
     assert made.usable

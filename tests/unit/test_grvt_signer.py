@@ -101,7 +101,7 @@ def test_vectors_of_the_protocol_reference_through_prepare(environment: str) -> 
     payload = loaded(config(environment)).prepare(request())
     signature = json.loads(payload.body)["order"]["signature"]
     assert (signature["r"], signature["s"], signature["v"]) == VECTORS[environment]
-    assert signature["signer"] == ADDRESS
+    assert signature["signer"] == OrderSigner(config()).address == ADDRESS
     assert signature["expiration"] == str(EXPIRES)
     assert signature["nonce"] == NONCE
 

@@ -196,6 +196,31 @@ async def test_server_time_is_milliseconds(venue: GrvtVenue, server: FakeGrvt) -
             await venue.server_time()
 
 
+async def test_server_time_of_an_unreachable_venue(venue: GrvtVenue, server: FakeGrvt) -> None:
+    server.answers["time"] = RESET
+    with pytest.raises(VenueUnreachable):
+        await venue.server_time()
+
+
+@pytest.mark.parametrize(
+    ("environment", "market", "trades"),
+    [
+        ("prod", "wss://market-data.grvt.io", "wss://trades.grvt.io"),
+        ("testnet", "wss://market-data.testnet.grvt.io", "wss://trades.testnet.grvt.io"),
+    ],
+)
+def test_addresses_of_the_environment_are_the_sdks(
+    environment: str, market: str, trades: str
+) -> None:
+    made = GrvtVenue(config(environment), Clock(), lambda: 0.5, lambda: NONCE)
+    assert made.socket_addresses() == (market, trades)
+    assert made._sdk.md_rpc == market.replace("wss", "https")
+    assert made._sdk.td_rpc == trades.replace("wss", "https")
+    overridden = config("prod", ws_market_data_url="ws://a/", ws_trades_url="ws://b")
+    made = GrvtVenue(overridden, Clock(), lambda: 0.5, lambda: NONCE)
+    assert made.socket_addresses() == ("ws://a", "ws://b")
+
+
 # --- create ----------------------------------------------------------------------------------
 
 

@@ -1,11 +1,13 @@
 """The difference that money depends on: never sent, or maybe arrived."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 
+from exchanges.transport import rest as transport
 from exchanges.transport.rest import NoAnswer, NotSent, RestClient
 
 
@@ -117,3 +119,22 @@ async def test_redirect_is_an_answer_and_is_not_followed(server: Server, rest: R
     reply = await rest.request("POST", f"{server.url}/move", body=b"order", timeout=2)
     assert reply.status == 302
     assert len(server.seen) == 1
+
+
+async def test_venue_that_takes_no_connection_has_seen_nothing(
+    rest: RestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "CONNECT_TIMEOUT", 0.05)
+    # A full backlog: the kernel answers nobody any more, as a filtered address would.
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    port = listener.getsockname()[1]
+    waiting = [socket.socket() for _ in range(4)]
+    for each in waiting:
+        each.setblocking(False)
+        each.connect_ex(("127.0.0.1", port))
+    with pytest.raises(NotSent, match="no connection within"):
+        await rest.request("POST", f"http://127.0.0.1:{port}/x", body=b"order", timeout=5)
+    for each in (*waiting, listener):
+        each.close()
