@@ -15,7 +15,6 @@ from exchanges.simulator.defaults import BACKPACK_RULES
 from strategy.domain import NANO, Side
 from tests.sim.test_backpack_server_rig import MS, QUICK, SYMBOL, level, running
 
-CROSS = {"code": "INVALID_ORDER", "message": "Order would immediately match and take"}
 NOT_FOUND = {"code": "RESOURCE_NOT_FOUND", "message": "Not Found"}
 
 

@@ -21,8 +21,6 @@ from tests.sim.test_backpack_server_rig import (
 
 DEPTH = f"depth.{SYMBOL}"
 ORDERS = f"account.orderUpdate.{SYMBOL}"
-POSITIONS = f"account.positionUpdate.{SYMBOL}"
-ALWAYS = {"e", "E", "s", "S", "o", "f", "X", "i", "z", "Z", "V", "T", "O", "r"}
 
 
 async def test_the_server_pings_and_keeps_a_client_that_answers() -> None:
