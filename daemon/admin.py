@@ -156,6 +156,10 @@ def _verdict(state_dir: Path, venues: str | None) -> int:
     """Say what the journal holds once the daemon has ended; 0 only when it is flat."""
     with offline(state_dir, venues) as state:
         legs: Mapping[str, str] = state.summary()["legs"]
+        reason = state.latch()[1]
+    if "residual" in reason:
+        _say(f"NOT flat: {reason}; that is not ours to close: look at both web sites")
+        return EXIT_HALTED
     left = {venue: position for venue, position in legs.items() if position != "0"}
     if not left:
         _say("flat: both venues confirm; latched until `hedged resume`")

@@ -110,14 +110,16 @@ class App:
 
     async def _with_journal(self) -> int:
         try:
-            journal = Journal(journal_path(self.config.state_dir, self.config.venues))
+            path = journal_path(self.config.state_dir, self.config.venues)
+            journal = Journal(path, self.clock.wall())
         except JournalError as bad:
             raise Failed(EXIT_HUMAN, str(bad)) from bad
         try:
             mode, reason = journal_latch(journal)
-            if mode is not Mode.RUNNING and not self.flatten_only:
+            if mode is Mode.HALTED and not self.flatten_only:
                 why = f"latched {mode.name} ({reason}); type `hedged resume` to trade again"
                 raise Failed(EXIT_HALTED, why)
+            # a run that died while it reduced or flattened goes on with that, and only that (F33)
             return await self._with_venues(journal)
         finally:
             journal.close()
@@ -286,7 +288,7 @@ class App:
         if self.config.venues == "sim":
             self._bury_last_sim(journal, instruments)
         world = load_world(journal, instruments, fees, now)
-        world = replace(world, hedges=journal.last_hedge_id())
+        world = replace(world, hedges=journal.last_hedge_id(), net_at=now.mono)
         cycle = self._resumed_cycle(journal, world)
         return replace(world, cycle=cycle)
 
@@ -360,12 +362,13 @@ class App:
         )
         self.notifier.ready()
         try:
-            return await loop.run()
+            code = await loop.run()
+            journal.put_meta("running", "0")
+            journal.commit()
         finally:
             self.notifier.stopping()
             await server.stop()
-            journal.put_meta("running", "0")
-            journal.commit()
+        return code
 
     def _install_signals(self, loop: Loop) -> None:
         running = asyncio.get_running_loop()

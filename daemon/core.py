@@ -14,13 +14,14 @@ from typing import Protocol
 from daemon.clock import utc_day
 from daemon.journal import Journal
 from daemon.narrator import Narrator
+from daemon.resolver import past_life
 from exchanges.port import Payload
 from safety.gate import Approved, Denied, LegRisk, RiskView, gate
 from safety.latch import GuardView, Trip, guards, tighten
 from safety.limits import Limits
 from safety.reasons import Reason
 from safety.unwind import Flat, Orders, UnwindLeg, UnwindView, Wait, plan
-from strategy.decide import decide, emergency, hedge_need, unhedged
+from strategy.decide import decide, emergency, exposed, unhedged
 from strategy.domain import (
     Bps,
     ClientId,
@@ -31,9 +32,13 @@ from strategy.domain import (
     Ns,
     OrderRef,
     OrderRequest,
+    Position,
+    Px,
     Quote,
     Side,
+    SignedQty,
     Venue,
+    plain,
 )
 from strategy.events import (
     Adopted,
@@ -50,12 +55,17 @@ from strategy.fold import fold
 from strategy.intents import Cancel, Emit, Intent, Place, Say
 from strategy.invariants import broken
 from strategy.params import Params
-from strategy.world import Leg, Order, World
+from strategy.world import Leg, Order, OrderState, World
 
 MAX_STEPS = 64
 """Decisions per tick; a correct core settles in a handful."""
 MINUTE = Ns(60_000_000_000)
 UNWIND_PACE = Ns(150_000_000)
+MAX_PACE = Ns(2_000_000_000)
+LOSS_LASTS = Ns(1_000_000_000)
+"""How long a loss must stand before it latches: one gapped book is no loss (F66)."""
+RESIDUAL_READS = 3
+"""Agreeing reads after which a venue's position that is not ours is named and left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,9 @@ class Core:
         self._narrator = narrator
         self._now = now
         self._sent_at: deque[Ns] = deque()
+        self._loss_since: Ns | None = None
+        self._apart: dict[Venue, int] = {}
+        """Consecutive REST reads in which a venue's position was not ours."""
 
     # --- events ----------------------------------------------------------------------------
 
@@ -119,6 +132,8 @@ class Core:
         """Fold one event, write what must survive, and say what changed."""
         if isinstance(event, FundingSeen) and not self.journal.funding(event.payment):
             return  # already booked: a payment counts once, whoever reads it again
+        if isinstance(event, Seen) and self._booked_before(event):
+            return
         before = self.world
         self.world = fold(before, event)
         if self.world is before:
@@ -129,6 +144,13 @@ class Core:
             self.world = replace(self.world, violations=noted)
         self._record(before, event)
         self._narrator.changed(before, self.world, event)
+
+    def _booked_before(self, event: Seen) -> bool:
+        """True for a forced close that the journal has: it is of no order that could tell."""
+        what = event.event
+        if not isinstance(what, Fill) or not what.forced or self._order_of(what) is not None:
+            return False
+        return self.journal.has_fill(what.venue, what.trade_id)
 
     def _record(self, before: World, event: Event) -> None:
         at = self._now()
@@ -153,16 +175,18 @@ class Core:
 
     def _record_seen(self, before: World, event: Seen) -> None:
         what = event.event
+        if isinstance(what, Position) and event.source == "rest":
+            same = what.qty == self.world.legs[what.venue].position
+            self._apart[what.venue] = 0 if same else self._apart.get(what.venue, 0) + 1
         if isinstance(what, Fill):
             order = self._order_of(what)
             if order is not None and what.trade_id in order.trades:
                 self.journal.fill(what, order.request.client_id)
             elif what.forced and self.world.forced != before.forced:
                 self.journal.fill(what, ClientId(0))
-                signed = what.qty * what.side.value
-                self.journal.adjustment(
-                    what.venue, type(self.world.net)(signed), what.px, "forced", event.at.wall
-                )
+                signed = SignedQty(what.qty * what.side.value)
+                # priced at 0: the fill row carries the money, this one only the size
+                self.journal.adjustment(what.venue, signed, Px(0), "forced", event.at.wall)
         for name in ("violations", "foreign", "forced"):
             notes = getattr(self.world, name)
             if notes != getattr(before, name):
@@ -256,8 +280,7 @@ class Core:
 
     def _denied(self, denied: Denied, now: Now) -> bool:
         self._narrator.denied(denied)
-        trips = (Reason.MAX_POSITION, Reason.MAX_DAILY_LOSS)
-        if denied.code in trips and denied.draft.purpose.opens:
+        if denied.code is Reason.MAX_POSITION and denied.draft.purpose.opens:
             self._trip(Trip(denied.code, denied.detail), now)
             return True
         return False
@@ -280,7 +303,13 @@ class Core:
         w = self.world
         if w.mode is not Mode.RUNNING:
             return
-        view = GuardView(w.day_pnl(), w.failures, w.violations, w.foreign, w.forced)
+        loss = w.day_pnl()
+        if loss is None or loss > -self.settings.limits.max_daily_loss:
+            self._loss_since = None
+        elif self._loss_since is None or now.mono - self._loss_since < LOSS_LASTS:
+            self._loss_since = now.mono if self._loss_since is None else self._loss_since
+            loss = None
+        view = GuardView(loss, w.failures, w.violations, w.foreign, w.forced)
         trip = guards(view, self.settings.limits, self.settings.params.max_failures)
         if trip is not None:
             self._trip(trip, now)
@@ -291,22 +320,46 @@ class Core:
 
     def _move_latch(self, now: Now) -> None:
         w = self.world
-        exposed = bool(hedge_need(w)) or w.hedge is not None
+        left = exposed(w) or w.hedge is not None
         live = any(w.live())
-        following = tighten(w.mode, exposed, live, self.verified_flat(), w.reason)
+        residual = self._residual() if w.mode is Mode.FLATTENING and not live else ""
+        flat = bool(residual) or self.verified_flat()
+        following = tighten(w.mode, left, live, flat, w.reason)
         if following is not w.mode:
-            self.on(LatchMoved(following, w.reason, now))
+            reason = f"{w.reason}; residual {residual}" if residual else w.reason
+            self.on(LatchMoved(following, reason, now))
+
+    def _read_after_end(self, leg: Leg) -> bool:
+        """True when the venue stated its position over REST after the last order ended."""
+        ended = max((o.over_at or Ns(0) for o in self.world.orders.values()), default=Ns(0))
+        seen = leg.observed
+        return seen is not None and seen.source == "rest" and seen.at > ended
 
     def verified_flat(self) -> bool:
         """True when both venues said, after the last order ended, that nothing tradable is left."""
-        ended = max((o.over_at or Ns(0) for o in self.world.orders.values()), default=Ns(0))
         for leg in self.world.legs.values():
             seen = leg.observed
-            if seen is None or seen.source != "rest" or seen.at <= ended:
+            if seen is None or not self._read_after_end(leg):
                 return False
             if seen.value.qty != leg.position or self._closable(leg):
                 return False
         return True
+
+    def _residual(self) -> str:
+        """Name what venues hold beside our books, once our books are flat and reads agree.
+
+        It is not ours to close (a second actor's, or a venue's contradiction), and waiting for it
+        would never end: the latch closes and says so.
+        """
+        legs = self.world.legs
+        if any(self._closable(leg) or not self._read_after_end(leg) for leg in legs.values()):
+            return ""
+        apart = {v: c for v, c in self._apart.items() if c >= RESIDUAL_READS}
+        return " ".join(
+            f"{venue} {plain(leg.observed.value.qty)}"
+            for venue, leg in legs.items()
+            if venue in apart and leg.observed is not None
+        )
 
     @staticmethod
     def _closable(leg: Leg) -> bool:
@@ -323,7 +376,8 @@ class Core:
             if o.request.post_only
             and (o.cancel_at is None or now.mono - o.cancel_at >= params.recancel)
         ]
-        paced = now.mono - w.unwind_at < UNWIND_PACE if w.unwind_at else False
+        pace = min(UNWIND_PACE << min(w.unwind_tries, 8), MAX_PACE)
+        paced = now.mono - w.unwind_at < pace if w.unwind_at else False
         if cancels or paced:
             return cancels
         step = plan(self._unwind_view(now), params)
@@ -348,6 +402,7 @@ class Core:
                 book=leg.fresh_book(now, self.settings.params.stale),
                 fee=Bps(leg.taker_fee),
                 busy=any(w.live(venue)),
+                stuck=all(_hopeless(o, now) for o in w.live(venue)),
             )
 
         return UnwindView(
@@ -392,3 +447,9 @@ class Core:
         """Set facts that no event carries (instrument refresh, account fees)."""
         leg = replace(self.world.legs[venue], **changes)  # type: ignore[arg-type]  # field names are checked by replace
         self.world = replace(self.world, legs={**self.world.legs, venue: leg})
+
+
+def _hopeless(order: Order, now: Now) -> bool:
+    """True for an order in doubt whose life is over while its venue cannot say how it ended."""
+    unknown = (OrderState.IN_DOUBT, OrderState.QUARANTINED)
+    return order.state in unknown and past_life(order, now)

@@ -106,8 +106,11 @@ class Ledger:
 class Journal:
     """One open journal file. Synchronous: a commit costs about 0.3 ms."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create; raises JournalError for a file that is not ours, newer or damaged."""
+    def __init__(self, path: Path, now: Ns) -> None:
+        """Open or create; raises JournalError for a file that is not ours, newer or damaged.
+
+        ``now`` is Unix ns: a fresh journal remembers when it was born.
+        """
         self.path = path
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=0)
@@ -121,6 +124,11 @@ class Journal:
                 "then move it away to start anew"
             ) from bad
         self._open = False
+        if self.meta("born") is None:
+            self.put_meta("born", str(now))
+            self.commit()
+        self.born = Ns(int(self.meta("born") or now))
+        """Unix ns: money that moved earlier is not this journal's."""
         row = self._db.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
         self._seq: int = row[0] if row else 0
         self._hash: str = row[1] if row else ""
@@ -321,6 +329,13 @@ class Journal:
         """Return the venue time of the newest fill; 0 without one."""
         row = self._db.execute("SELECT MAX(at) FROM fills WHERE venue=?", (venue.value,)).fetchone()
         return Ns(row[0] or 0)
+
+    def has_fill(self, venue: Venue, trade_id: str) -> bool:
+        """True when an execution is already booked."""
+        row = self._db.execute(
+            "SELECT 1 FROM fills WHERE venue=? AND trade_id=?", (venue.value, trade_id)
+        ).fetchone()
+        return row is not None
 
     def last_funding_at(self, venue: Venue) -> Ns:
         """Return the venue time of the newest funding payment; 0 without one."""

@@ -1,7 +1,7 @@
 """The daemon's loop: events in, decisions, commands out. I/O without decisions."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from daemon.core import Core
@@ -72,7 +72,6 @@ class Loop:
         self._clock = clock
         self._patience = patience
         self._idle_at = clock.mono()
-        self._started = clock.wall()
         self.inbox = Inbox()
         self._poll_state = _Poll(resolving=set())
         self._mismatch: dict[Venue, int] = {}
@@ -225,30 +224,43 @@ class Loop:
             self._narrator.degraded("outcome by lookup", order=order.request.client_id)
 
     async def _read(self, w: World, now: Now) -> None:
+        """Read what is due, venue by venue: one that fails never starves the other."""
         state = self._poll_state
         try:
             ending = w.mode is not Mode.RUNNING or w.stopping or self._done_at is not None
             every = POSITION_SOON if ending else POSITION_EVERY
+            due: list[Callable[[Venue], Awaitable[None]]] = []
             if now.mono - state.positions_at >= every:
                 state.positions_at = now.mono
-                await self._read_positions()
+                due.append(self._read_position)
             if now.mono - state.fills_at >= FILLS_EVERY:
                 state.fills_at = now.mono
-                await self._read_fills(w, now)
+                due.append(self._read_fills)
             if now.mono - state.account_at >= ACCOUNT_EVERY:
                 state.account_at = now.mono
-                await self._read_account()
-        except VenueError as bad:
-            self._narrator.once("warning", "VENUE", "read_failed", str(bad), why=str(bad))
+                due.append(self._read_account)
+            for venue in self._ports:
+                await self._read_venue(venue, due)
         finally:
             state.reading = False
 
-    async def _read_positions(self) -> None:
-        for venue, port in self._ports.items():
-            position = await port.position()
-            at = self.now()
-            self.inbox.put(Seen(position, at, "rest"))
-            self._compare(venue, position.qty, at)
+    async def _read_venue(
+        self, venue: Venue, due: list[Callable[[Venue], Awaitable[None]]]
+    ) -> None:
+        try:
+            for read in due:
+                await read(venue)
+        except VenueError as bad:
+            key = f"{venue}:{bad}"
+            self._narrator.once(
+                "warning", "VENUE", "read_failed", key, venue=venue.value, why=str(bad)
+            )
+
+    async def _read_position(self, venue: Venue) -> None:
+        position = await self._ports[venue].position()
+        at = self.now()
+        self.inbox.put(Seen(position, at, "rest"))
+        self._compare(venue, position.qty, at)
 
     def _compare(self, venue: Venue, stated: int, at: Now) -> None:
         """Trip the latch on a position that nothing in flight explains (F73)."""
@@ -258,42 +270,47 @@ class Loop:
             (o.over_at or Ns(0) for o in w.orders.values() if o.request.venue is venue),
             default=Ns(0),
         )
-        settled = not any(w.live(venue)) and at.mono - ended > SETTLE
-        if not settled or stated == leg.position:
+        apart = stated - leg.position
+        in_flight = -w.reserved(venue, -1) <= apart <= w.reserved(venue, 1)
+        if not apart or in_flight or at.mono - ended <= SETTLE:
             self._mismatch.pop(venue, None)
             return
         count = self._mismatch.get(venue, 0) + 1
         self._mismatch[venue] = count
         detail = f"{venue} says {plain(stated)}, books say {plain(leg.position)}"
-        self._narrator.line("warning", "RECONCILE", "mismatch", what=detail, reads=count)
-        if count == MISMATCHES and w.mode is Mode.RUNNING:
-            reason = f"{Reason.POSITION_MISMATCH.value}: {detail}"
+        key = f"{detail}:{min(count, MISMATCHES)}"
+        self._narrator.once("warning", "RECONCILE", "mismatch", key, what=detail, reads=count)
+        if count >= MISMATCHES and w.mode is Mode.RUNNING:
+            reason = f"{Reason.POSITION_MISMATCH.value}: residual {plain(apart)}: {detail}"
             self.inbox.put(LatchMoved(Mode.REDUCING, reason, at))
 
-    async def _read_fills(self, w: World, now: Now) -> None:
+    async def _read_fills(self, venue: Venue) -> None:
         """Fetch fill details of orders that traded more than their fills say (F24)."""
+        w, now = self.core.world, self.now()
         late = [
-            o for o in w.orders.values() if o.cum != o.filled and o.sent.mono < now.mono - SECOND
+            o
+            for o in w.orders.values()
+            if o.request.venue is venue and o.cum != o.filled and o.sent.mono < now.mono - SECOND
         ]
-        for venue in {o.request.venue: None for o in late}:
-            mine = [o for o in late if o.request.venue is venue]
-            since = Ns(min(o.sent.wall for o in mine) - 5 * SECOND)
-            ids = {o.request.client_id for o in mine}
-            for fill in await self._ports[venue].fills(since):
-                if fill.client_id in ids:
-                    self.inbox.put(Seen(fill, self.now(), "rest"))
+        if not late:
+            return
+        since = Ns(min(o.sent.wall for o in late) - 5 * SECOND)
+        ids = {o.request.client_id for o in late}
+        for fill in await self._ports[venue].fills(since):
+            if fill.client_id in ids:
+                self.inbox.put(Seen(fill, self.now(), "rest"))
 
-    async def _read_account(self) -> None:
-        """Book new funding payments, and measure each venue's clock."""
-        for venue, port in self._ports.items():
-            since = self.core.journal.last_funding_at(venue) or self._started
-            for payment in await port.funding_payments(since):
-                self.inbox.put(FundingSeen(payment, self.now()))
-            before = self._clock.wall()
-            offset = await port.server_time() - (before + self._clock.wall()) // 2
-            if abs(offset) > MAX_SKEW:
-                ms = offset // 1_000_000
-                self._narrator.line("warning", "ALERT", "clock", venue=venue.value, offset_ms=ms)
+    async def _read_account(self, venue: Venue) -> None:
+        """Book new funding payments, and measure the venue's clock."""
+        port, journal = self._ports[venue], self.core.journal
+        since = journal.last_funding_at(venue) or journal.born
+        for payment in await port.funding_payments(since):
+            self.inbox.put(FundingSeen(payment, self.now()))
+        before = self._clock.wall()
+        offset = await port.server_time() - (before + self._clock.wall()) // 2
+        if abs(offset) > MAX_SKEW:
+            ms = offset // 1_000_000
+            self._narrator.line("warning", "ALERT", "clock", venue=venue.value, offset_ms=ms)
 
     def _alert_idle(self, w: World, now: Now) -> None:
         """Alert while nothing has been sent for long and nothing rests."""

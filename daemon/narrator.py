@@ -102,7 +102,9 @@ class Narrator:
 
     def unwind(self, w: World, why: str) -> None:
         """Say what the emergency path chose."""
-        self.line("warning", "EMERGENCY", "unwind", why=why, **_positions(w), tries=w.unwind_tries)
+        key = f"{why}:{w.net}:{w.unwind_tries}:{w.unwind_at}"
+        fields = _positions(w)
+        self.once("warning", "EMERGENCY", "unwind", key, why=why, **fields, tries=w.unwind_tries)
 
     def unwind_waits(self, w: World, why: str) -> None:
         """Say what the emergency path waits for, once."""
@@ -129,7 +131,7 @@ class Narrator:
                 self._answered(after, event)
             case OrderDead():
                 self.line("warning", "VENUE", "dead", order=event.client_id, proof=event.proof)
-            case CancelAsked():
+            case CancelAsked() if before.orders[event.client_id].cancel_at is None:
                 self.line("info", "VENUE", "cancel", order=event.client_id, why=event.why)
             case StopAsked():
                 self.line("info", "SHUTDOWN", "stopping", flatten=str(event.flatten).lower())

@@ -36,9 +36,9 @@ class Offline:
     """Reads and latches; the caller holds the lease."""
 
     def __init__(self, path: Path) -> None:
-        self._journal = Journal(path)
-        self._venues = path.stem
         self._clock = SystemClock()
+        self._journal = Journal(path, self._clock.wall())
+        self._venues = path.stem
 
     def latch(self) -> tuple[str, str]:
         """Return the mode's name and the reason."""

@@ -20,20 +20,26 @@ from strategy.domain import (
     Mode,
     Now,
     Ns,
+    OrderRef,
     OrderView,
     Position,
     Px,
     SignedQty,
+    Tif,
     Venue,
     plain,
 )
-from strategy.events import Adopted, Event, OrderLoaded, Seen
+from strategy.events import Adopted, CancelAsked, Event, OrderLoaded, Seen
 from strategy.fold import KEEP_FINISHED, fold, initial
 from strategy.params import SECOND
-from strategy.world import Leg, World
+from strategy.world import Leg, Order, World
 
 RESOLVE_LIMIT = 30.0
 """Seconds that the orders of the last run may take to resolve."""
+COMPARE_TRIES = 3
+COMPARE_WAIT = 0.5
+"""Seconds between comparisons of positions that differ."""
+CLEAR_TRIES = 20
 CATCH_UP = Ns(60 * SECOND)
 """How far before the newest known fill the venues are read again."""
 
@@ -138,25 +144,38 @@ class Reconciler:
         self._sleep = sleep
 
     async def orders(self) -> None:
-        """Resolve every order that the last run left open.
+        """Cancel whatever the last run left resting, and resolve every order to its end.
+
+        Nothing of ours may trade while positions are compared, or stay behind a refused start.
 
         Raises:
             StartRefused: a venue could not state an order's end in time.
         """
         deadline = self._now().mono + int(RESOLVE_LIMIT * SECOND)
-        while pending := [o for o in self._core.world.live() if o.doubt_at is not None]:
+        while live := list(self._core.world.live()):
             if self._now().mono > deadline:
-                names = ", ".join(str(o.request.client_id) for o in pending)
+                names = ", ".join(str(o.request.client_id) for o in live)
                 raise StartRefused(
                     f"order {names}: no venue states how it ended after {RESOLVE_LIMIT:.0f} s; "
                     "check the venue, then start again"
                 )
+            await self._cancel(live)
             for order in self._resolver.due(self._core.world, self._now()):
                 expected = self._core.world.legs[order.request.venue].position
                 for event in await self._resolver.resolve(order, expected):
                     self._apply(event)
             self._core.journal.commit()
             await self._sleep(0.1)
+
+    async def _cancel(self, live: list[Order]) -> None:
+        """Ask for the cancel of orders that may rest; again each second until they have ended."""
+        for order in live:
+            request, now = order.request, self._now()
+            again = order.cancel_at is None or now.mono - order.cancel_at >= SECOND
+            if request.tif is Tif.GTC and again:
+                self._apply(CancelAsked(request.client_id, now, "left by the last run"))
+                ref = OrderRef(request.client_id, request.symbol, order.venue_order_id)
+                await self._ports[request.venue].cancel(ref)
 
     def _apply(self, event: Event) -> None:
         self._core.on(event)
@@ -165,8 +184,9 @@ class Reconciler:
         """Read our fills again from just before the newest one known."""
         for venue, port in self._ports.items():
             newest = self._core.journal.last_fill_at(venue)
-            sent = [o.sent.wall for o in self._core.world.orders.values() if o.cum != o.filled]
-            since = min([newest, *sent]) if newest or sent else 0
+            orders = self._core.world.orders.values()
+            sent = [o.sent.wall for o in orders if o.request.venue is venue and o.cum != o.filled]
+            since = min([*sent, *([newest] if newest else [])], default=0)
             if not since:
                 continue
             for fill in await port.fills(Ns(since - CATCH_UP)):
@@ -193,9 +213,14 @@ class Reconciler:
         Raises:
             StartRefused: something is left that our orders do not explain.
         """
-        await self.orders()
-        await self.fills()
-        found = await self.positions()
+        found: list[Finding] = []
+        for _ in range(COMPARE_TRIES):  # a fill may land between one read and the next
+            await self.orders()
+            await self.fills()
+            found = await self.positions()
+            if not found:
+                break
+            await self._sleep(COMPARE_WAIT)
         if found:
             first = found[0]
             raise StartRefused(
@@ -214,10 +239,26 @@ class Reconciler:
             orders=sum(1 for _ in w.live()),
         )
 
+    async def _clear(self) -> None:
+        """Cancel every order on both venues, whoever's, until none rests.
+
+        Raises:
+            StartRefused: a venue still lists some.
+        """
+        left: list[str] = []
+        for _ in range(CLEAR_TRIES):
+            left = []
+            for venue, port in self._ports.items():
+                await port.cancel_all()
+                left += [f"{venue} {o.venue_order_id}" for o in await port.open_orders()]
+            if not left:
+                return
+            await self._sleep(COMPARE_WAIT)
+        raise StartRefused(f"{left[0]} does not end: cancel it by hand, then flatten again")
+
     async def adopt(self) -> None:
         """Take what the venues state into the books, for ``hedged flatten``; cancel the rest."""
-        for port in self._ports.values():
-            await port.cancel_all()
+        await self._clear()
         await self.orders()
         await self.fills()
         for venue, port in self._ports.items():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from exchanges.errors import VenueError
 from exchanges.port import Found, InDoubt, NotFound, VenuePort
-from strategy.domain import Now, Ns, OrderRef, Tif, Venue
+from strategy.domain import Now, Ns, OrderRef, Status, Tif, Venue
 from strategy.events import Event, OrderDead, Seen
 from strategy.params import SECOND
 from strategy.world import Order, OrderState, World
@@ -92,6 +92,9 @@ class Resolver:
         match answer:
             case Found():
                 events: list[Event] = [Seen(answer.view, now, "rest")]
+                if answer.view.status is Status.UNKNOWN and self._expired(order, asked_at):
+                    proof = f"expired, whatever {answer.view.raw_status!r} means"
+                    events.append(OrderDead(request.client_id, proof, now))
                 if answer.view.cum > order.filled:
                     events += await self._missing_fills(order, since)
                 return events
@@ -99,6 +102,11 @@ class Resolver:
                 return []
             case NotFound():
                 return await self._absent(order, answer, asked_at, expected)
+
+    @staticmethod
+    def _expired(order: Order, asked_at: Now) -> bool:
+        """True when the venue's own expiry forbids any further fill: GRVT orders carry one."""
+        return order.request.venue is Venue.GRVT and past_life(order, asked_at)
 
     async def _missing_fills(self, order: Order, since: Ns) -> list[Event]:
         """Fetch fill details that no stream delivered (F24)."""
@@ -112,8 +120,8 @@ class Resolver:
     async def _absent(
         self, order: Order, answer: NotFound, asked_at: Now, expected: int
     ) -> list[Event]:
-        """Accept absence as death only after the venue's last moment, never after a fill."""
-        if order.cum or asked_at.wall < last_moment(order):
+        """Accept absence as death only after the order's life, never after a sign of one."""
+        if order.cum or order.venue_order_id or not past_life(order, asked_at):
             return []
         if order.request.venue is Venue.BACKPACK:
             try:
@@ -126,7 +134,14 @@ class Resolver:
         return [OrderDead(order.request.client_id, proof, self._now())]
 
 
-def last_moment(order: Order) -> Ns:
-    """Return the Unix time after which the venue cannot have accepted the order any more."""
+def past_life(order: Order, now: Now) -> bool:
+    """True when the venue can no longer take or trade an unanswered order, by both clocks.
+
+    The wall clock alone may step (F60): the life is also waited out on the monotonic clock, from
+    the sending, or from the load for an order of an earlier run.
+    """
     lag = HISTORY_LAG if order.request.venue is Venue.BACKPACK else 0
-    return Ns(order.request.expires_at + MAX_SKEW + lag)
+    margin = MAX_SKEW + lag
+    life = order.request.expires_at - order.sent.wall
+    by_wall = now.wall >= order.request.expires_at + margin
+    return by_wall and now.mono - order.sent.mono >= life + margin

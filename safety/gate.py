@@ -113,7 +113,7 @@ def _shape(draft: Draft, view: RiskView, limits: Limits) -> Verdict:
     rules = view.leg.instrument
     if draft.qty <= 0 or draft.qty % rules.step or draft.qty < rules.min_qty:
         return Reason.SIZE, f"qty {plain(draft.qty)} off step {plain(rules.step)}"
-    if draft.qty > limits.max_order:
+    if draft.purpose.opens and draft.qty > limits.max_order:
         return Reason.SIZE, f"qty {plain(draft.qty)} above {plain(limits.max_order)}"
     if draft.px <= 0 or draft.px % rules.tick:
         return Reason.TICK, f"price {plain(draft.px)} off tick {plain(rules.tick)}"

@@ -18,7 +18,7 @@ class Limits:
     emergency_cap: Bps
     """Price bound of the last rung of an unwind."""
     max_order: Qty
-    """Largest single order of any purpose."""
+    """Largest single opening order; hedges are bounded by the net, closes by the position."""
     stale: Ns
     """Oldest book that an opening decision may use."""
     approval_ttl: Ns = Ns(1_000_000_000)

@@ -39,6 +39,8 @@ class UnwindLeg:
     fee: Bps
     busy: bool
     """Orders may still trade on it, in-doubt ones included."""
+    stuck: bool = False
+    """Busy only with orders in doubt whose life is over: its venue cannot be asked."""
 
     @property
     def mid(self) -> Px | None:
@@ -143,8 +145,9 @@ def _options(view: UnwindView) -> list[_Option]:
 
 def _cheapest(view: UnwindView, options: list[_Option], params: Params) -> Orders | Wait:
     """Choose by all-in taker cost from the live books; unpriceable options go last."""
-    if any(leg.busy for leg in view.legs):
+    if any(leg.busy and not leg.stuck for leg in view.legs):
         return Wait("an order may still trade")
+    options = [option for option in options if not option.leg.busy]
     cap = ladder(params, view.tries)
     ranked = sorted(
         options,
@@ -154,7 +157,7 @@ def _cheapest(view: UnwindView, options: list[_Option], params: Params) -> Order
         draft = _draft(option, view, cap, params)
         if isinstance(draft, Draft):
             return Orders((draft,), _explain(ranked, cap))
-    return Wait("no book to trade on")
+    return Wait("no leg to trade on: no book, or its orders are in doubt")
 
 
 def _cost(option: _Option, cap: Bps) -> Bps:

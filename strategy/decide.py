@@ -10,7 +10,7 @@ from strategy.depth import fetch_bbo
 from strategy.domain import Mode, Now, Ns, Purpose, Qty, SignedQty, Venue, side_of
 from strategy.events import CyclePhase, HedgeEnded, HedgeStarted, RoutePhase
 from strategy.intents import Cancel, Emit, Intent
-from strategy.params import Params
+from strategy.params import SECOND, Params
 from strategy.router import (
     HedgeTask,
     calculate_timeout,
@@ -54,10 +54,15 @@ def _minimum(step: int, w: World, mid: int) -> int:
     return -(-least // step) * step
 
 
+def exposed(w: World) -> bool:
+    """True while exposure is left that a venue would trade; without any price, all of it counts."""
+    unpriced = w.net != 0 and w.hedge_leg.mid() is None and w.primary.mid() is None
+    return unpriced or hedge_need(w) != 0
+
+
 def unhedged(w: World) -> bool:
-    """True while any exposure is hedgeable, any hedge runs, or any order is in doubt."""
-    hedging = any(w.live(Venue.GRVT))
-    return w.hedge is not None or hedging or w.doubtful() or hedge_need(w) != 0
+    """True while anything is exposed, any hedge runs, or any order is in doubt."""
+    return w.hedge is not None or any(w.live(Venue.GRVT)) or w.doubtful() or exposed(w)
 
 
 def decide(w: World, params: Params, now: Now) -> list[Intent]:
@@ -92,7 +97,9 @@ def _start(w: World, need: int, params: Params, now: Now) -> list[Intent]:
     if mid is None:
         return []
     taker = side_of(need)
-    fill_at = w.naked_since if w.naked_since is not None else now.mono
+    # Exposure that could be hedged starts a hedge at once: an older mark was of dust until now.
+    recent = w.naked_since is not None and now.mono - w.naked_since < SECOND
+    fill_at = w.naked_since if recent and w.naked_since is not None else now.mono
     timeout = calculate_timeout(Qty(abs(need)), mid, params)
     started = HedgeStarted(
         hedge_id=w.hedges + 1,
@@ -125,7 +132,7 @@ def _task(w: World, hedge: Hedge, need: int, params: Params, now: Now) -> HedgeT
         leg=leg,
         book=leg.fresh_book(now, params.stale),
         reduce_only=shrinks and w.cycle.phase is CyclePhase.UNWIND,
-        stop_at=Ns((w.naked_since or hedge.fill_at) + timeout),
+        stop_at=Ns(max(w.naked_since or 0, hedge.fill_at) + timeout),
     )
 
 

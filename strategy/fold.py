@@ -187,7 +187,7 @@ def _loaded(w: World, event: OrderLoaded) -> World:
             request=event.request,
             draft=event.draft,
             state=state,
-            sent=Now(Ns(0), event.sent_wall),
+            sent=Now(event.at.mono, event.sent_wall),
             venue_order_id=event.venue_order_id,
             cum=event.cum,
             filled=event.filled,
@@ -241,7 +241,8 @@ def _dead(w: World, event: OrderDead) -> World:
     order = w.orders.get(event.client_id)
     if order is None or order.state.over:
         return w
-    dead = replace(order, state=OrderState.DEAD, over_at=event.at.mono, reason=event.proof)
+    state = OrderState.DONE if order.cum else OrderState.DEAD
+    dead = replace(order, state=state, over_at=event.at.mono, reason=event.proof)
     return _after_end(_put(w, dead), dead, event.at)
 
 
@@ -265,7 +266,13 @@ def _view(w: World, view: OrderView, at: Now) -> World:
     if problem:
         text = f"{view.venue} order {order.request.client_id}: {problem}"
         w = replace(w, violations=_note(w.violations, text))
-        return _put(w, replace(order, state=OrderState.QUARANTINED, reason=problem))
+        if order.state.over:
+            return w
+        if not view.status.terminal:
+            return _put(w, replace(order, state=OrderState.QUARANTINED, reason=problem))
+        # The venue has ended it, whatever else it says: it cannot trade on, so it must not block.
+        ended = replace(order, state=OrderState.DONE, over_at=at.mono, reason=problem)
+        return _after_end(_put(w, ended), ended, at)
     grown = max(order.cum, view.cum)
     known_id = view.venue_order_id or order.venue_order_id
     changed = replace(order, cum=grown, venue_order_id=known_id)
@@ -319,6 +326,8 @@ def _fill(w: World, fill: Fill, at: Now) -> World:
             f"{fill.venue} order {order.request.client_id}: fill {fill.trade_id} beyond the order"
         )
         w = replace(w, violations=_note(w.violations, text))
+        if order.state.over:
+            return w
         return _put(w, replace(order, state=OrderState.QUARANTINED, reason=text))
     paid = notional(fill.px, fill.qty)
     changed = replace(
@@ -437,11 +446,11 @@ def _after_end(w: World, order: Order, at: Now) -> World:
         refused = not order.cum and (order.crossed or order.state is OrderState.DEAD)
         refusals = hedge.refusals + 1 if refused else 0
         return replace(w, hedge=replace(hedge, last_over_at=at.mono, refusals=refusals))
-    if order.request.venue is Venue.BACKPACK and not order.draft.hedge_id and not order.cum:
-        refused = order.crossed or order.state is OrderState.DEAD
-        if refused:
-            wait = REJECT_BACKOFF * min(1 << min(w.rejects, 4), 16)
-            return replace(w, rejects=w.rejects + 1, retry_at=Ns(at.mono + wait))
+    maker = order.request.venue is Venue.BACKPACK and not order.draft.hedge_id
+    if maker and not order.cum and order.cancel_at is None:
+        # the venue ended it, not we (F11, F16): do not hammer
+        wait = REJECT_BACKOFF * min(1 << min(w.rejects, 4), 16)
+        return replace(w, rejects=w.rejects + 1, retry_at=Ns(at.mono + wait))
     return w
 
 

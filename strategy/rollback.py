@@ -57,6 +57,9 @@ def place_market_order(
     clip = roll.qty
     if touch:
         clip = Qty(min(roll.qty, chunk_size(params, touch, instrument)))
+        rest = roll.qty - clip
+        if rest and not instrument.hedgeable(rest, touch):
+            clip = roll.qty  # never leave a rest that could not be closed
     found = find_hedge_price_with_liquidity(book, roll.taker, clip, roll.cap, instrument)
     if isinstance(found, InsufficientLiquidity):
         if found.partial is None:

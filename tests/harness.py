@@ -245,7 +245,7 @@ class Harness:
         }
         world = initial(legs)
         self.metrics = RunMetrics(world)
-        self.journal = Journal(Path(path))
+        self.journal = Journal(Path(path), Ns(self.time))
         self.core = Core(
             world,
             Settings(params, limits),

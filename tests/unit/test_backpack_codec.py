@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from exchanges.backpack import codec, ws_codec
-from exchanges.fields import decode
 from exchanges.errors import UnknownTicker, VenueMalformed
+from exchanges.fields import decode
 from strategy.domain import NANO, ClientId, OrderView, Side, Status, bps
 
 Row = dict[str, Any]

@@ -38,9 +38,25 @@ def test_S7_traded_size_never_shrinks() -> None:
 def test_S7_final_size_below_what_traded_is_a_violation() -> None:
     w = fold(maker_world(), view(maker_world(), 1, "0.3", Status.OPEN))
     broken = fold(w, view(w, 1, "0.1", Status.CANCELLED))
-    assert order_state(broken) is OrderState.QUARANTINED
+    assert order_state(broken) is OrderState.DONE
     assert broken.violations
     assert broken.primary.position == nano("0.3")
+
+
+def test_F23_a_contradicted_order_that_the_venue_ended_does_not_block_for_ever() -> None:
+    w = maker_world()
+    w = fold(w, view(w, 1, "0.6", Status.OPEN))
+    assert order_state(w) is OrderState.QUARANTINED
+    w = fold(w, view(w, 1, "0", Status.CANCELLED))
+    assert order_state(w) is OrderState.DONE
+    assert w.reserved(Venue.BACKPACK, 1) == 0
+
+
+def test_an_ended_order_never_comes_back_to_life() -> None:
+    w = fold(maker_world(), view(maker_world(), 1, "0", Status.CANCELLED))
+    w = fold(w, view(w, 1, "0.9", Status.OPEN))
+    assert order_state(w) is OrderState.DONE
+    assert w.violations
 
 
 def test_F23_more_traded_than_ordered_is_a_violation() -> None:

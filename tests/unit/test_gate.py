@@ -184,7 +184,6 @@ def test_S12_halted_sends_nothing() -> None:
         ("0.005", "3000.00", Reason.SIZE),
         ("0.015", "3000.00", Reason.SIZE),
         ("0", "3000.00", Reason.SIZE),
-        ("5.01", "3000.00", Reason.SIZE),
         ("0.5", "2999.995", Reason.TICK),
         ("0.5", "0", Reason.TICK),
     ],
@@ -197,3 +196,11 @@ def test_emergency_orders_have_their_own_cap() -> None:
     made = draft(price="2990.00", purpose=Purpose.UNWIND, tif=Tif.IOC)
     assert code(made, risk("0.5")) is None
     assert code(replace(made, px=px("2984.99")), risk("0.5")) is Reason.PRICE_CAP
+
+
+def test_REQ_23_the_order_size_limit_binds_openings_only() -> None:
+    small = replace(LIMITS, max_order=qty("0.1"))
+    opening = gate(maker_draft(size="0.2"), risk(of="primary"), small, at())
+    assert isinstance(opening, Denied)
+    assert opening.code is Reason.SIZE
+    assert isinstance(gate(draft(size="0.5"), risk("0.5"), small, at()), Approved)
