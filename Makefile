@@ -4,11 +4,13 @@
 PYTHON ?= python3
 ARGS ?= --ticker ETH --size 0.5 --iter 5
 TESTS ?= tests
+SEEDS ?= 500
+FROM ?= 1
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test check setup clean
+.PHONY: run test check soak setup clean
 
 # The simulated venues are new with every run, so their journal is too, unless it is latched: a
 # latch stays until `hedged resume`. Journals of other modes are never touched.
@@ -25,6 +27,10 @@ check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# The core under random faults, by seed: make soak SEEDS=2000 FROM=1; SEEDS=1 FROM=n replays n.
+soak: $(READY)
+	@$(BIN)/python -m tests.soak --seeds $(SEEDS) --from $(FROM)
 
 setup: $(READY)
 
