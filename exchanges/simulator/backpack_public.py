@@ -71,6 +71,7 @@ class PublicApi:
             web.get("/api/v1/time", self.time),
             web.get("/api/v1/assets", self.assets),
             web.get("/api/v1/collateral", self.nothing),
+            web.get("/api/v1/securities", self.nothing),
             web.get("/api/v1/borrowLend/markets", self.nothing),
             web.get("/api/v1/borrowLend/markets/history", self.nothing),
         ]
