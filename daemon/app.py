@@ -35,6 +35,8 @@ from exchanges.errors import (
     UnknownTicker,
     VenueError,
     VenueForbidden,
+    VenueMalformed,
+    VenueRefused,
     VenueThrottled,
     VenueUnreachable,
 )
@@ -269,8 +271,14 @@ class App:
                 await port.open()
 
     async def _check_clock(self, port: VenuePort) -> None:
+        """Refuse to sign with a clock that is off; a venue that will not tell its time is said."""
         before = self.clock.wall()
-        stated = await port.server_time()
+        try:
+            stated = await port.server_time()
+        except (VenueMalformed, VenueRefused) as bad:
+            fields: dict[str, str | int] = {"venue": port.venue.value, "why": str(bad)}
+            self.logs.emit("warning", "ALERT", "clock_unknown", fields)
+            return
         offset = stated - (before + self.clock.wall()) // 2
         if abs(offset) > MAX_SKEW:
             ms = offset // 1_000_000
