@@ -117,6 +117,9 @@ class App:
         except JournalError as bad:
             raise Failed(EXIT_HUMAN, str(bad)) from bad
         try:
+            if not journal.chain_intact():
+                why = f"journal {path.name}: its decisions are not one chain; restore a copy"
+                raise Failed(EXIT_HUMAN, why)
             mode, reason = journal_latch(journal)
             if mode is Mode.HALTED and not self.flatten_only:
                 why = f"latched {mode.name} ({reason}); type `hedged resume` to trade again"

@@ -443,11 +443,6 @@ class Core:
             up=leg.public_up and leg.private_up,
         )
 
-    def update_leg(self, venue: Venue, **changes: object) -> None:
-        """Set facts that no event carries (instrument refresh, account fees)."""
-        leg = replace(self.world.legs[venue], **changes)  # type: ignore[arg-type]  # field names are checked by replace
-        self.world = replace(self.world, legs={**self.world.legs, venue: leg})
-
 
 def _hopeless(order: Order, now: Now) -> bool:
     """True for an order in doubt whose life is over while its venue cannot say how it ended."""

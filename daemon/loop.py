@@ -91,7 +91,8 @@ class Loop:
     async def run(self) -> int:
         """Trade until the end; returns the exit code."""
         async with asyncio.TaskGroup() as tasks:
-            outbox = Outbox(self._ports, self.inbox, self.now, tasks, self._metrics)
+            ttl = self.core.settings.limits.approval_ttl
+            outbox = Outbox(self._ports, self.inbox, self.now, tasks, self._metrics, ttl)
             background = [tasks.create_task(p.stream(self._sink)) for p in self._ports.values()]
             background.append(tasks.create_task(self._poll(tasks)))
             code = await self._work(outbox)

@@ -4,12 +4,9 @@ from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from strategy.domain import BPS_UNIT, Bps, Mode, Ns, Qty, Quote, Venue, plain, ratio_bps
-from strategy.events import RoutePhase
+from strategy.domain import BPS_UNIT, Bps, Mode, Ns, Quote, Venue, plain, ratio_bps
 from strategy.world import Hedge, World
 
-CENT = Decimal("0.01")
-MILLI = Decimal("0.001")
 MAX_SAMPLES = 100_000
 """Kept per figure; a longer run reports its newest."""
 
@@ -56,7 +53,6 @@ class RunMetrics:
     hedges: HedgeStats = field(default_factory=HedgeStats)
     iterations: int = 0
     degraded: int = 0
-    tape_loops: int = 0
     _sent: set[int] = field(default_factory=set)
 
     def hedge_sent(self, hedge_id: int, fill_at: Ns, sent_at: Ns) -> None:
@@ -134,11 +130,6 @@ def average_price(hedge: Hedge) -> int:
     return hedge.cost * 10**9 // hedge.filled if hedge.filled else 0
 
 
-def failed_phase(hedge: Hedge) -> bool:
-    """True for a hedge that needed the emergency path."""
-    return hedge.phase is RoutePhase.EMERGENCY
-
-
 def _keep(values: list[int], value: int) -> None:
     values.append(value)
     if len(values) > MAX_SAMPLES:
@@ -159,8 +150,3 @@ def _mean(values: list[int], unit: int) -> float | None:
 
 def _scaled(value: int | None, unit: int) -> float | None:
     return None if value is None else round(value / unit, 4)
-
-
-def total_size(values: list[Qty]) -> str:
-    """Render the sum of sizes."""
-    return plain(sum(values))

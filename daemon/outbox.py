@@ -17,8 +17,6 @@ from exchanges.port import (
 from strategy.domain import ClientId, Now, Ns, Venue
 from strategy.events import OrderAnswered, Seen, Verdict
 
-APPROVAL_TTL = Ns(1_000_000_000)
-
 
 class Outbox:
     """One task per command, inside the daemon's task group."""
@@ -30,12 +28,14 @@ class Outbox:
         now: Callable[[], Now],
         tasks: asyncio.TaskGroup,
         metrics: RunMetrics,
+        approval_ttl: Ns,
     ) -> None:
         self._ports = ports
         self._inbox = inbox
         self._now = now
         self._tasks = tasks
         self._metrics = metrics
+        self._approval_ttl = approval_ttl
         self.pending = 0
 
     def dispatch(self, commands: list[Command], fill_at: Ns | None) -> None:
@@ -51,7 +51,7 @@ class Outbox:
         client_id = command.payload.request.client_id
         try:
             now = self._now()
-            if not command.approved.good(now.mono, APPROVAL_TTL):
+            if not command.approved.good(now.mono, self._approval_ttl):
                 stale = Refused("approval_expired", "waited too long to be sent")
                 self._inbox.put(answered(client_id, stale, now))
                 return

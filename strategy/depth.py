@@ -14,7 +14,6 @@ from strategy.domain import (
     Px,
     Qty,
     Side,
-    notional,
     ratio_bps,
 )
 
@@ -230,8 +229,3 @@ def taker_cost(
     if book is None or book.mid is None or isinstance(found, InsufficientLiquidity):
         return None
     return Bps(calculate_slippage_bps(taker, book.mid, found.vwap) + fee)
-
-
-def fee_of(rate: Bps, px: Px, qty: Qty) -> int:
-    """Return the fee in 1e-9 quote for trading ``qty`` at ``px``."""
-    return notional(px, qty) * rate // BPS_ONE
