@@ -16,12 +16,13 @@ from typing import Any, Protocol
 from daemon.config import EXIT_USAGE, ConfigError, RunConfig, load_config, resolve_state_dir
 from daemon.control import ControlFailed, DaemonNotRunning, ask
 from daemon.lease import Lease
+from safety.reasons import Reason
 from strategy.domain import Mode
 
 EXIT_OK = 0
 EXIT_UNREACHABLE = 75
 EXIT_HALTED = 77
-OPERATOR = "operator"
+OPERATOR = Reason.HALT.value
 FLATTEN_LIMIT = 90.0
 POLL = 0.25
 SILENCE = 20

@@ -98,12 +98,19 @@ class App:
         self.clock = SystemClock()
         self.notifier = Notifier.from_environment()
         self.host: SimHost | None = None
+        self._loop_running: Loop | None = None
+        self._stop_asked = False
 
     async def run(self) -> int:
         """Take the lease and the journal, then trade."""
         if self.config.venues == "shadow":
             raise Failed(EXIT_USAGE, "--venues shadow: not in this release; use sim or live")
-        self.config.state_dir.mkdir(parents=True, exist_ok=True)
+        self._install_signals()
+        try:
+            self.config.state_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as bad:
+            line = f"--state-dir {self.config.state_dir}: {bad.strerror}; name one that is writable"
+            raise Failed(EXIT_HUMAN, line) from bad
         try:
             with Lease(self.config.state_dir):
                 return await self._with_journal()
@@ -356,7 +363,9 @@ class App:
         journal.put_meta("running", "1")
         journal.put_meta("ticker", self.config.ticker)
         journal.commit()
-        self._install_signals(loop)
+        self._loop_running = loop
+        if self._stop_asked:
+            loop.stop(flatten=self.config.flatten_on_exit)
         server = ControlServer(self.config.state_dir, lambda cmd, _: handle(loop, cmd))
         await server.start()
         loop.on_tick = self._ticked
@@ -381,12 +390,16 @@ class App:
             await server.stop()
         return code
 
-    def _install_signals(self, loop: Loop) -> None:
+    def _install_signals(self) -> None:
+        """From the first moment on: a stop during the start ends it in order, too."""
         running = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            running.add_signal_handler(
-                number, lambda: loop.stop(flatten=self.config.flatten_on_exit)
-            )
+            running.add_signal_handler(number, self._signalled)
+
+    def _signalled(self) -> None:
+        self._stop_asked = True
+        if self._loop_running is not None:
+            self._loop_running.stop(flatten=self.config.flatten_on_exit)
 
     def _ticked(self, w: World) -> None:
         self.notifier.watchdog(f"mode={w.mode.name} net={plain(w.net)}")
@@ -396,5 +409,9 @@ class App:
         self.logs.emit("info", "METRICS", "run_complete", summary)
         if self.config.summary_json is not None:
             text = json.dumps(summary, indent=2) + "\n"
-            self.config.summary_json.parent.mkdir(parents=True, exist_ok=True)
-            self.config.summary_json.write_text(text)
+            try:
+                self.config.summary_json.parent.mkdir(parents=True, exist_ok=True)
+                self.config.summary_json.write_text(text)
+            except OSError as bad:
+                why = f"--summary-json {self.config.summary_json}: {bad.strerror}"
+                self.logs.emit("error", "METRICS", "summary_not_written", {"why": why})

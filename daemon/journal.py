@@ -2,7 +2,7 @@
 
 An order row is committed before any of its bytes leave (S3). Traded sizes, fills and decisions are
 buffered in the open transaction and committed at the end of every tick, or earlier by the next
-order. Decisions form a hash chain, so that a tail lost to the disk is noticed.
+order. Decisions form a hash chain, so that a row changed or missing is noticed.
 """
 
 import hashlib

@@ -68,7 +68,7 @@ class Narrator:
 
     def once(self, level: str, tag: str, event: str, key: str, **fields: Field) -> None:
         """Write one line unless the last one of this event had the same key."""
-        slot = f"{tag}.{event}"
+        slot = f"{tag}.{event}.{fields.get('venue', '')}"
         if self._said.get(slot) == key:
             return
         self._said[slot] = key

@@ -1,1 +1,1 @@
-"""Limits, gate, latch and unwind. Pure; may import strategy.domain only."""
+"""Limits, gate, latch and unwind. Pure; may import strategy leaf modules only (ADR 0005)."""

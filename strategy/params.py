@@ -52,7 +52,7 @@ class Params:
     recancel: Ns = SECOND
     base_is_eth: bool = True
     hedge_seconds: Ns = Ns(20 * SECOND)
-    """Deadline per ``hedge_unit`` of the hedge."""
+    """Deadline per 1 ETH, or per ``hedge_notional`` of another ticker."""
     hedge_notional: Quote = Quote(3_000 * 10**9)
     """Other tickers: quote units that count as one unit."""
     chunk: Qty = Qty(200_000_000)

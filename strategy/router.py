@@ -5,7 +5,7 @@ LIMIT IOC at the depth-walked price for the whole remainder, then again on each 
 ever toward the book, until it is done or its time is up. Orders never exceed what is unhedged and
 unreserved, so the sum of sent minus cancelled never exceeds the target (REQ-2).
 
-Pure; imports the core only. ``safety`` may import this module and ``strategy.depth`` (ADR 0005).
+Pure; imports the core only.
 """
 
 from dataclasses import dataclass

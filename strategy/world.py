@@ -203,7 +203,7 @@ class World:
     foreign: tuple[str, ...] = ()
     """Activity on our accounts that is not ours."""
     violations: tuple[str, ...] = ()
-    """Broken venue promises (S7); any entry quarantines."""
+    """Broken venue promises (S7); any entry latches."""
     forced: tuple[str, ...] = ()
     """Closes that a venue made of its own accord."""
     unwind_tries: int = 0

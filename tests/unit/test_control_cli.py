@@ -140,11 +140,11 @@ def test_halt_then_resume_on_the_journal_of_a_dead_daemon(
     stored: Journalled, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["halt"]) == 0
-    assert (stored.mode, stored.reason) == ("HALTED", "operator")
+    assert (stored.mode, stored.reason) == ("HALTED", "operator_halt")
     assert cli.main(["halt"]) == 0
     assert cli.main(["resume", "--yes"]) == 0
     assert stored.mode == "RUNNING"
-    assert "HALTED (operator) is cleared" in capsys.readouterr().out
+    assert "HALTED (operator_halt) is cleared" in capsys.readouterr().out
     assert cli.main(["resume", "--yes"]) == 0
     assert "nothing to resume" in capsys.readouterr().out
     assert stored.closed == 4
