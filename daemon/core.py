@@ -352,7 +352,7 @@ class Core:
         would never end: the latch closes and says so.
         """
         legs = self.world.legs
-        if any(self._closable(leg) or not self._read_after_end(leg) for leg in legs.values()):
+        if any(self._left(leg) or not self._read_after_end(leg) for leg in legs.values()):
             return ""
         apart = {v: c for v, c in self._apart.items() if c >= RESIDUAL_READS}
         return " ".join(
@@ -360,6 +360,15 @@ class Core:
             for venue, leg in legs.items()
             if venue in apart and leg.observed is not None
         )
+
+    def _gone(self, leg: Leg) -> bool:
+        """True when a venue keeps saying that it holds nothing, whatever our books say (F73)."""
+        seen = leg.observed
+        reads = self._apart.get(leg.instrument.venue, 0)
+        return reads >= RESIDUAL_READS and seen is not None and not seen.value.qty
+
+    def _left(self, leg: Leg) -> bool:
+        return self._closable(leg) and not self._gone(leg)
 
     @staticmethod
     def _closable(leg: Leg) -> bool:
@@ -393,12 +402,13 @@ class Core:
 
     def _unwind_view(self, now: Now) -> UnwindView:
         w = self.world
+        flattening = w.mode is Mode.FLATTENING
 
         def view(venue: Venue) -> UnwindLeg:
             leg = w.legs[venue]
             return UnwindLeg(
                 instrument=leg.instrument,
-                position=leg.position,
+                position=SignedQty(0) if flattening and self._gone(leg) else leg.position,
                 book=leg.fresh_book(now, self.settings.params.stale),
                 fee=Bps(leg.taker_fee),
                 busy=any(w.live(venue)),

@@ -113,12 +113,14 @@ class Journal:
         """
         self.path = path
         try:
+            if path.parent.is_dir() and path.name != ":memory:":
+                path.touch(mode=0o600)  # before SQLite would create it readable to all
             self._db = sqlite3.connect(path, isolation_level=None, timeout=0)
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._check()
-        except sqlite3.Error as bad:
+        except (sqlite3.Error, OSError) as bad:
             raise JournalError(
                 f"journal {path.name}: {bad}; keep the file, check the venues by hand, "
                 "then move it away to start anew"

@@ -268,12 +268,14 @@ class Loop:
         w = self.core.world
         leg = w.legs[venue]
         ended = max(
-            (o.over_at or Ns(0) for o in w.orders.values() if o.request.venue is venue),
+            (o.over_at or Ns(0) for o in w.orders.values() if o.cum and o.request.venue is venue),
             default=Ns(0),
         )
         apart = stated - leg.position
         in_flight = -w.reserved(venue, -1) <= apart <= w.reserved(venue, 1)
-        if not apart or in_flight or at.mono - ended <= SETTLE:
+        if at.mono - ended <= SETTLE:
+            return  # a fill may still be on its way into the read: it says nothing yet
+        if not apart or in_flight:
             self._mismatch.pop(venue, None)
             return
         count = self._mismatch.get(venue, 0) + 1

@@ -5,7 +5,7 @@ from typing import Any
 from daemon.loop import Loop
 from safety.reasons import Reason
 from strategy.domain import Mode, Ns, Venue, plain
-from strategy.events import LatchMoved
+from strategy.events import LatchMoved, RoutePhase
 from strategy.world import Leg, Order, World
 
 
@@ -24,10 +24,26 @@ def snapshot(w: World, now: Ns) -> dict[str, Any]:
         "hedge": None if w.hedge is None else f"h-{w.hedge.hedge_id} {w.hedge.phase.value}",
         "in_doubt": w.doubtful(),
         "stopping": w.stopping,
-        "alerts": [*w.violations, *w.forced, *w.foreign],
+        "alerts": _alerts(w),
         "legs": {v.value: _leg(w.legs[v], now) for v in Venue},
         "orders": [_order(o, now) for o in w.live()],
     }
+
+
+def _alerts(w: World) -> list[str]:
+    """Return every condition that an operator should know now (H2: present iff it holds)."""
+    found = [*w.violations, *w.forced, *w.foreign]
+    if w.mode is not Mode.RUNNING:
+        found.append(f"latch {w.mode.name}: {w.reason}")
+    if w.hedge is not None and w.hedge.phase is RoutePhase.EMERGENCY:
+        found.append(f"hedge_late h-{w.hedge.hedge_id}")
+    for venue, leg in w.legs.items():
+        down = [n for n, up in (("public", leg.public_up), ("private", leg.private_up)) if not up]
+        found += [f"{venue} {name} stream down" for name in down]
+        apart = leg.observed is not None and leg.observed.value.qty != leg.position
+        if apart and not any(w.live(venue)):
+            found.append(f"{venue} position differs from the books")
+    return found
 
 
 def _leg(leg: Leg, now: Ns) -> dict[str, Any]:

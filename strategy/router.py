@@ -96,7 +96,8 @@ def place_iterative_market_order(task: HedgeTask, params: Params, now: Now) -> l
         return [*_cancel_all(task, now, params, "deadline"), *_to_emergency(task, now)]
     if hedge.phase is RoutePhase.PASSIVE:
         if now.mono >= hedge.passive_until or params.hedge_mode is HedgeMode.MARKET:
-            why = "market mode" if params.hedge_mode is HedgeMode.MARKET else "passive time is up"
+            why = "passive time is up" if params.passive else "no passive time is allowed"
+            why = "market mode" if params.hedge_mode is HedgeMode.MARKET else why
             return [Emit(HedgeMoved(hedge.hedge_id, RoutePhase.CROSS, why, now))]
         if hedge.refusals >= MAX_PASSIVE_REFUSALS:
             why = "passive orders are refused"

@@ -20,6 +20,7 @@ from strategy.domain import (
     Qty,
     Quote,
     Side,
+    SignedQty,
     Status,
     Tif,
     Venue,
@@ -236,3 +237,17 @@ def test_no_price_at_all_is_not_hedged() -> None:
     blind = replace(w, legs=legs)
     assert exposed(blind)
     assert unhedged(blind)
+
+
+def test_F73_a_flatten_on_a_venue_that_is_already_flat_ends_and_says_so() -> None:
+    """Closes of a position that the venue no longer has were refused and repeated for ever."""
+    h = episode(8)
+    h.run(60, lambda: h.core.world.cycle.phase is CyclePhase.UNWIND)
+    engine, symbol = h.engines[Venue.BACKPACK], h.ports[Venue.BACKPACK].symbol
+    engine.accounts[ACCOUNT].positions[symbol].qty = SignedQty(0)
+    h.core.on(LatchMoved(Mode.FLATTENING, "operator", h.now()))
+    h.run(120, lambda: halted(h))
+    assert halted(h)
+    assert "residual backpack 0" in h.core.world.reason
+    assert h.ports[Venue.GRVT].truth == 0
+    h.journal.close()
