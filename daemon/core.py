@@ -51,11 +51,11 @@ from strategy.events import (
     OrderPlanned,
     Seen,
 )
-from strategy.fold import fold
+from strategy.fold import fold, match_order
 from strategy.intents import Cancel, Emit, Intent, Place, Say
 from strategy.invariants import broken
 from strategy.params import Params
-from strategy.world import Leg, Order, OrderState, World
+from strategy.world import Leg, Order, World
 
 MAX_STEPS = 64
 """Decisions per tick; a correct core settles in a handful."""
@@ -148,7 +148,11 @@ class Core:
     def _booked_before(self, event: Seen) -> bool:
         """True for a forced close that the journal has: it is of no order that could tell."""
         what = event.event
-        if not isinstance(what, Fill) or not what.forced or self._order_of(what) is not None:
+        if (
+            not isinstance(what, Fill)
+            or not what.forced
+            or match_order(self.world, what.venue, what.client_id, what.venue_order_id) is not None
+        ):
             return False
         return self.journal.has_fill(what.venue, what.trade_id)
 
@@ -179,7 +183,7 @@ class Core:
             same = what.qty == self.world.legs[what.venue].position
             self._apart[what.venue] = 0 if same else self._apart.get(what.venue, 0) + 1
         if isinstance(what, Fill):
-            order = self._order_of(what)
+            order = match_order(self.world, what.venue, what.client_id, what.venue_order_id)
             if order is not None and what.trade_id in order.trades:
                 self.journal.fill(what, order.request.client_id)
             elif what.forced and self.world.forced != before.forced:
@@ -191,14 +195,6 @@ class Core:
             notes = getattr(self.world, name)
             if notes != getattr(before, name):
                 self.journal.event(name, {"note": notes[-1]}, event.at.wall)
-
-    def _order_of(self, fill: Fill) -> Order | None:
-        if fill.client_id is not None:
-            return self.world.orders.get(fill.client_id)
-        for order in self.world.orders.values():
-            if order.venue_order_id == fill.venue_order_id and order.venue_order_id:
-                return order
-        return None
 
     def _record_orders(self, before: World, at: Now) -> None:
         if self.world.orders is before.orders:
@@ -382,8 +378,7 @@ class Core:
         cancels: list[Intent] = [
             Cancel(o.request.client_id, "unwind")
             for o in w.live()
-            if o.request.post_only
-            and (o.cancel_at is None or now.mono - o.cancel_at >= params.recancel)
+            if o.request.post_only and o.cancel_due(now, params.recancel)
         ]
         pace = min(UNWIND_PACE << min(w.unwind_tries, 8), MAX_PACE)
         paced = now.mono - w.unwind_at < pace if w.unwind_at else False
@@ -456,5 +451,4 @@ class Core:
 
 def _hopeless(order: Order, now: Now) -> bool:
     """True for an order in doubt whose life is over while its venue cannot say how it ended."""
-    unknown = (OrderState.IN_DOUBT, OrderState.QUARANTINED)
-    return order.state in unknown and past_life(order, now)
+    return order.state.unknown and past_life(order, now)

@@ -314,8 +314,7 @@ class Journal:
         self._begin()
         text = json.dumps(_jsonable(body), separators=(",", ":"), sort_keys=True)
         self._seq += 1
-        chained = f"{self._hash}{self._seq}{wall}{kind}{text}"
-        self._hash = hashlib.sha256(chained.encode()).hexdigest()
+        self._hash = _link(self._hash, self._seq, wall, kind, text)
         self._db.execute(
             "INSERT INTO event VALUES(?,?,?,?,?)", (self._seq, wall, kind, text, self._hash)
         )
@@ -458,8 +457,7 @@ class Journal:
         for seq, wall, kind, body, digest in self._db.execute(
             "SELECT seq, wall, kind, body, hash FROM event ORDER BY seq"
         ):
-            chained = f"{last}{seq}{wall}{kind}{body}"
-            if hashlib.sha256(chained.encode()).hexdigest() != digest:
+            if _link(last, seq, wall, kind, body) != digest:
                 return False
             last = digest
         return True
@@ -467,6 +465,11 @@ class Journal:
 
 EPOCH = 1_577_836_800
 """2020-01-01: order numbers of a fresh journal count from here."""
+
+
+def _link(last: str, seq: int, wall: int, kind: str, text: str) -> str:
+    """Return the hash that chains one decision to the one before it."""
+    return hashlib.sha256(f"{last}{seq}{wall}{kind}{text}".encode()).hexdigest()
 
 
 def _jsonable(value: object) -> object:

@@ -171,7 +171,7 @@ class Reconciler:
         """Ask for the cancel of orders that may rest; again each second until they have ended."""
         for order in live:
             request, now = order.request, self._now()
-            again = order.cancel_at is None or now.mono - order.cancel_at >= SECOND
+            again = order.cancel_due(now, SECOND)
             if request.tif is Tif.GTC and again:
                 self._apply(CancelAsked(request.client_id, now, "left by the last run"))
                 ref = OrderRef(request.client_id, request.symbol, order.venue_order_id)

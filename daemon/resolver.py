@@ -39,7 +39,7 @@ class _Asked:
 
 def patience(order: Order, w: World) -> tuple[Ns, Ns]:
     """Return (reference time, wait) after which the order's state must be asked for."""
-    if order.state in (OrderState.IN_DOUBT, OrderState.QUARANTINED):
+    if order.state.unknown:
         return order.doubt_at or order.sent.mono, Ns(0)
     if order.state is OrderState.SENT:
         return order.sent.mono, SENT_PATIENCE

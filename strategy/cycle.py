@@ -79,7 +79,7 @@ def _tend_maker(w: World, params: Params, now: Now) -> list[Intent]:
     maker = w.maker()
     if maker is None or not maker.request.post_only:
         return []
-    if maker.cancel_at is not None and now.mono - maker.cancel_at < params.recancel:
+    if not maker.cancel_due(now, params.recancel):
         return []
     if w.stopping or w.mode is not Mode.RUNNING:
         return [Cancel(maker.request.client_id, "stopping" if w.stopping else w.reason)]

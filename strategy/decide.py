@@ -160,7 +160,7 @@ def _cancel_misdirected(w: World, params: Params, now: Now) -> list[Intent]:
     return [
         Cancel(o.request.client_id, "would increase the exposure")
         for o in w.live(Venue.GRVT)
-        if o.sign * w.net > 0 and _may_cancel(o.cancel_at, params, now)
+        if o.sign * w.net > 0 and o.cancel_due(now, params.recancel)
     ]
 
 
@@ -169,9 +169,5 @@ def _cancel_surplus(w: World, params: Params, now: Now) -> list[Intent]:
     return [
         Cancel(o.request.client_id, "nothing left to hedge")
         for o in w.live(Venue.GRVT)
-        if o.draft.post_only and _may_cancel(o.cancel_at, params, now)
+        if o.draft.post_only and o.cancel_due(now, params.recancel)
     ]
-
-
-def _may_cancel(last: Ns | None, params: Params, now: Now) -> bool:
-    return last is None or now.mono - last >= params.recancel

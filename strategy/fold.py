@@ -246,7 +246,7 @@ def _dead(w: World, event: OrderDead) -> World:
     return _after_end(_put(w, dead), dead, event.at)
 
 
-def _match(w: World, venue: Venue, client_id: ClientId | None, venue_id: str) -> Order | None:
+def match_order(w: World, venue: Venue, client_id: ClientId | None, venue_id: str) -> Order | None:
     """Find our order by our id, else by the venue's id where we know it."""
     if client_id is not None:
         order = w.orders.get(client_id)
@@ -259,7 +259,7 @@ def _match(w: World, venue: Venue, client_id: ClientId | None, venue_id: str) ->
 
 def _view(w: World, view: OrderView, at: Now) -> World:
     """Fold what a venue says of an order: monotone in ``cum``, ended only by a terminal status."""
-    order = _match(w, view.venue, view.client_id, view.venue_order_id)
+    order = match_order(w, view.venue, view.client_id, view.venue_order_id)
     if order is None:
         return w if view.forced else _foreign(w, view.venue, view.venue_order_id)
     problem = _contradiction(order, view)
@@ -315,7 +315,7 @@ def _with_status(order: Order, view: OrderView, at: Now) -> Order:
 
 def _fill(w: World, fill: Fill, at: Now) -> World:
     """Fold one execution: deduplicated by trade id, priced once."""
-    order = _match(w, fill.venue, fill.client_id, fill.venue_order_id)
+    order = match_order(w, fill.venue, fill.client_id, fill.venue_order_id)
     if order is None:
         return _forced_fill(w, fill, at) if fill.forced else _foreign(w, fill.venue, fill.trade_id)
     if fill.trade_id in order.trades:

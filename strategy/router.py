@@ -126,9 +126,7 @@ def _to_emergency(task: HedgeTask, now: Now) -> list[Intent]:
 
 def _cancel_all(task: HedgeTask, now: Now, params: Params, why: str) -> list[Intent]:
     return [
-        Cancel(o.request.client_id, why)
-        for o in task.live
-        if o.cancel_at is None or now.mono - o.cancel_at >= params.recancel
+        Cancel(o.request.client_id, why) for o in task.live if o.cancel_due(now, params.recancel)
     ]
 
 

@@ -52,6 +52,11 @@ class OrderState(StrEnum):
         """True when it can no longer trade."""
         return self in (OrderState.DONE, OrderState.DEAD)
 
+    @property
+    def unknown(self) -> bool:
+        """True while nobody can say what became of it."""
+        return self in (OrderState.IN_DOUBT, OrderState.QUARANTINED)
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -97,6 +102,10 @@ class Order:
     def signed_cum(self) -> SignedQty:
         """Signed traded size."""
         return SignedQty(self.cum * self.sign)
+
+    def cancel_due(self, now: Now, gap: Ns) -> bool:
+        """True when a cancel may be asked for: never asked, or ``gap`` ago without an end."""
+        return self.cancel_at is None or now.mono - self.cancel_at >= gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +261,7 @@ class World:
 
     def doubtful(self) -> bool:
         """True while any order's state is unknown."""
-        unknown = (OrderState.IN_DOUBT, OrderState.QUARANTINED)
-        return any(o.state in unknown for o in self.live())
+        return any(o.state.unknown for o in self.live())
 
     def equity(self) -> Quote | None:
         """Return cash, fees, funding and positions at the mids; None without a mark it needs."""
