@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import json
 import signal
 import sys
@@ -12,8 +13,12 @@ from typing import Any
 from daemon import config_values as v
 from daemon.config import EXIT_CONFIG, EXIT_USAGE, ConfigError
 from exchanges.simulator.host import SimConfig, SimHost
+from exchanges.simulator.latency import LatencyModel
+from exchanges.simulator.roster import MOST_ACCOUNTS
 
 MAX_PORT = 65_535
+_GC_THRESHOLDS = (10_000, 20, 100)
+"""Rarely: orders and books are no cycles, and what is grows slowly."""
 
 
 def settings(args: argparse.Namespace) -> SimConfig:
@@ -32,6 +37,10 @@ def settings(args: argparse.Namespace) -> SimConfig:
         grvt_port=_take(args, "grvt_port", port),
         backpack_port=_take(args, "backpack_port", port),
         control_port=_take(args, "control_port", port),
+        switches=tuple(args.switch),
+        latency=_take(args, "latency", LatencyModel.parse),
+        message_log=_take(args, "message_log", v.plain_text),
+        accounts=_take(args, "accounts", partial(v.count, least=1, most=MOST_ACCOUNTS)),
     )
 
 
@@ -58,6 +67,10 @@ async def simulate(args: argparse.Namespace) -> int:
         raise ConfigError(
             EXIT_CONFIG, f"--host {args.host}: cannot listen ({bad.strerror}); try port 0"
         ) from bad
+    # A full collection over everything that was imported stalls the loop for 100 ms.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
     line = ready.as_dict()
     sys.stdout.write(json.dumps(line if "event" in line else {"event": "ready"} | line) + "\n")
     sys.stdout.flush()

@@ -6,7 +6,7 @@ is not a failure, an acknowledgement is not a fill, and a cancel is not the end 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from strategy.domain import (
     Balance,
@@ -24,6 +24,7 @@ from strategy.domain import (
     Venue,
     VenueEvent,
 )
+from strategy.facts import Account, Mark, Readiness
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,18 @@ class VenuePort(Protocol):
         """Return the current funding rate."""
         ...
 
+    async def account(self) -> Account:
+        """Return margin, leverage and liquidation price of the account for the instrument."""
+        ...
+
+    async def mark(self) -> Mark:
+        """Return the venue's mark price of the instrument; raises VenueMalformed without one."""
+        ...
+
+    def readiness(self) -> Readiness:
+        """Say, without I/O, whether an order that reduces risk could leave now."""
+        ...
+
     async def funding_payments(self, since: Ns) -> tuple[FundingPayment, ...]:
         """Return settled payments from Unix time ``since``, oldest first."""
         ...
@@ -203,4 +216,46 @@ class VenuePort(Protocol):
 
         Emits ``StreamState`` up only once a surface is subscribed and, for the book, complete.
         """
+        ...
+
+
+# --- what only some ports can do: ask with ``isinstance``, live without it ------------------------
+
+
+@runtime_checkable
+class Recovers(Protocol):
+    """A port whose venue ignores a repeated signed order and takes cancels in advance (GRVT)."""
+
+    async def resend(self, payload: Payload) -> Accepted | InDoubt:
+        """Send the very same bytes again; never retries.
+
+        ``Accepted``: the venue has the order, whichever copy reached it first. A refusal of the
+        copy says nothing of the original and is ``InDoubt`` (venues.md A5.6).
+        """
+        ...
+
+    async def bury(self, ref: OrderRef) -> CancelOutcome:
+        """Cancel an order whether it has arrived or will within seconds (venues.md A5.7)."""
+        ...
+
+
+@runtime_checkable
+class DeadManSwitch(Protocol):
+    """A port whose venue cancels everything unless it is told otherwise in time (GRVT)."""
+
+    async def dead_man(self, countdown: Ns) -> CancelOutcome:
+        """Arm or refresh the switch: all orders end ``countdown`` from now; 0 disarms it.
+
+        ``CancelAccepted``: the venue has taken it. Anything else: the switch is not to be relied on
+        (venues.md A5.7).
+        """
+        ...
+
+
+@runtime_checkable
+class Probes(Protocol):
+    """A port that can say whether its market trades now, without changing what it has loaded."""
+
+    async def tradable(self) -> bool:
+        """Return whether the venue takes every kind of order now; raises VenueError."""
         ...

@@ -228,15 +228,12 @@ def order(value: Any) -> OrderView:
     """Read an order object, live or from history (venues.md B3.2).
 
     ``px`` is 0 for a market order, which has no price; ``qty`` is what traded for one sized in
-    quote. Neither is ever ours.
+    quote or in percent of a position. None of these is ever ours, but they stand in our histories.
     """
     what = "order"
     row = as_object(value, what)
     cum = Qty(amount(row, "executedQuantity", what))
-    has_qty = row.get("quantity") is not None
     market_order = text(row, "orderType", what) == "Market"
-    if not has_qty and not market_order:
-        raise VenueMalformed("order: field 'quantity' is missing")
     word = text(row, "status", what)
     return OrderView(
         venue=Venue.BACKPACK,
@@ -244,7 +241,7 @@ def order(value: Any) -> OrderView:
         venue_order_id=text(row, "id", what),
         symbol=text(row, "symbol", what),
         side=side(row.get("side"), what),
-        qty=Qty(amount(row, "quantity", what)) if has_qty else cum,
+        qty=_order_size(row, cum, market_order),
         px=Px(0) if market_order else Px(positive(row, "price", what)),
         cum=cum,
         status=status(word),
@@ -253,6 +250,20 @@ def order(value: Any) -> OrderView:
         reduce_only=optional_flag(row, "reduceOnly", what),
         forced=forced_origin(row.get("systemOrderType")),
     )
+
+
+def _order_size(row: Json, cum: Qty, market_order: bool) -> Qty:
+    """Return the size; an order that waits for a trigger states it in ``triggerQuantity`` only."""
+    if row.get("quantity") is not None:
+        return Qty(amount(row, "quantity", "order"))
+    waiting = row.get("triggerQuantity")
+    if isinstance(waiting, str) and waiting.endswith("%"):
+        return cum
+    if waiting is not None:
+        return Qty(amount(row, "triggerQuantity", "order"))
+    if market_order:
+        return cum
+    raise VenueMalformed("order: field 'quantity' is missing")
 
 
 def execution(value: Any) -> OrderView:

@@ -69,19 +69,29 @@ class VenueTime:
     def __init__(self, clock: WallClock) -> None:
         self._clock = clock
         self.offset = Ns(0)
-        """Venue time minus ours, ns; known to half a round trip."""
+        """Venue time minus ours when it was measured, ns; known to half a round trip."""
+        self._at: tuple[Ns, Ns] | None = None
+        """Our wall and monotonic time of the measurement."""
 
     def measured(self, venue: Ns, sent: Ns, received: Ns) -> None:
         """Learn the offset from one time answer; ``sent`` and ``received`` are our wall times."""
         self.offset = Ns(venue - (sent + received) // 2)
+        self._at = self._clock.wall(), self._clock.mono()
+
+    def present(self) -> Ns:
+        """Return the offset now: a step of our wall clock since the measurement counts (F60)."""
+        if self._at is None:
+            return self.offset
+        wall, mono = self._at
+        return Ns(self.offset - (self._clock.wall() - wall) + (self._clock.mono() - mono))
 
     def now_ms(self) -> int:
         """Return the venue's present Unix time in ms."""
-        return (self._clock.wall() + self.offset) // MS
+        return (self._clock.wall() + self.present()) // MS
 
     def earlier(self, ours: Ns) -> Ns:
         """Translate a "since" of ours so that it is not later than meant on either clock."""
-        return Ns(max(0, min(ours, ours + self.offset)))
+        return Ns(max(0, min(ours, ours + self.present())))
 
     def validity(self, expires_at: Ns) -> tuple[int, int]:
         """Return timestamp and window (ms) with which the venue refuses us after ``expires_at``.
@@ -95,8 +105,9 @@ class VenueTime:
         now = self._clock.wall()
         if expires_at <= now:
             raise ValueError("the order has expired before it was signed")
-        timestamp = (now + self.offset) // MS
-        end = (expires_at + self.offset) // MS
+        offset = self.present()
+        timestamp = (now + offset) // MS
+        end = (expires_at + offset) // MS
         if end - timestamp < MIN_WINDOW_MS:
             return end - MIN_WINDOW_MS, MIN_WINDOW_MS
         return timestamp, min(end - timestamp, MAX_WINDOW_MS)

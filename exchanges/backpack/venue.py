@@ -6,8 +6,9 @@ finished order is forgotten by ``GET /order``; see ``outcomes`` and ``history``.
 
 import hashlib
 from random import Random  # noqa: TID251 - the type of the injected generator
+from typing import Any
 
-from exchanges.backpack import codec, history, outcomes
+from exchanges.backpack import account, codec, history, outcomes
 from exchanges.backpack.sdk import (
     WRITE_TIMEOUT,
     BackpackAccount,
@@ -44,6 +45,7 @@ from strategy.domain import (
     Position,
     Venue,
 )
+from strategy.facts import Account, Mark, Readiness
 
 __all__ = ["BackpackConfig", "BackpackVenue"]
 
@@ -78,7 +80,7 @@ class BackpackVenue:
     @property
     def clock_offset(self) -> Ns:
         """The venue's clock minus ours, ns, as of the last ``server_time``."""
-        return self._time.offset
+        return self._time.present()
 
     async def open(self) -> None:
         """Open the session, measure the venue's clock and prove the keys with a signed read.
@@ -157,6 +159,11 @@ class BackpackVenue:
             return InDoubt(str(silent))
         return outcomes.cancelled(reply.status, reply.body, ref)
 
+    async def tradable(self) -> bool:
+        """Return whether the order book is ``Open`` now (venues.md B3.1); nothing is reloaded."""
+        rows = await self._public.get_markets()
+        return codec.find_market(rows, self._loaded.instrument.base).instrument.tradable
+
     async def cancel_all(self) -> CancelOutcome:
         """Ask once to cancel every order of the loaded perpetual."""
         request = self._account.cancel_every(self._symbol)
@@ -181,13 +188,15 @@ class BackpackVenue:
         All positions are asked for: then flat is an empty array, while the answer for one symbol
         is a 404 that could also mean a wrong path. The documented text of it is still understood.
         """
+        return codec.position(await self._positions(), self._symbol)
+
+    async def _positions(self) -> Any:
         try:
-            rows = await self._account.get_open_positions()
+            return await self._account.get_open_positions()
         except ResourceNotFound as missing:
             if "position not found" not in str(missing).casefold():
                 raise VenueMalformed(f"position: {missing}", missing.code) from missing
-            rows = []
-        return codec.position(rows, self._symbol)
+            return []
 
     async def fills(self, since: Ns) -> tuple[Fill, ...]:
         """Return our fills from ``since``, oldest first, forced ones included."""
@@ -200,6 +209,22 @@ class BackpackVenue:
     async def balance(self) -> Balance:
         """Return net equity and what of it is free, USDC."""
         return codec.balance(await self._account.get_collateral())
+
+    async def account(self) -> Account:
+        """Return margin and leverage, from collateral, positions and settings."""
+        collateral = await self._account.get_collateral()
+        positions = await self._positions()
+        return account.account(
+            collateral, positions, await self._account.get_account(), self._symbol
+        )
+
+    async def mark(self) -> Mark:
+        """Return the mark price."""
+        return account.mark(await self._public.get_all_mark_prices(self._symbol), self._symbol)
+
+    def readiness(self) -> Readiness:
+        """Say that every request is signed by itself, and that no order lane limits us here."""
+        return Readiness(Venue.BACKPACK, session=True, orders=None)
 
     async def fees(self) -> Fees:
         """Return the account's futures rates."""

@@ -55,12 +55,16 @@ from strategy.domain import (
 API_ID_BASE = 1 << 63
 """API clients use client order ids from here up, to 2^64 - 1 (venues.md A5.6)."""
 _ID_DIGITS = 20
+OVERLAPPING = "OVERLAPPING_CLIENT_ORDER_ID"
+"""Says that a copy was refused; the order with that id may live (F10, venues.md A5.4)."""
 UNSPECIFIED = "UNSPECIFIED"
 LIQUIDATION = "LIQUIDATION"
 """The reason of an order that the venue itself created or ended (venues.md A5.3)."""
 NO_ORDER_ID = "0x00"
 """The acknowledgement's placeholder, not an id (venues.md A5.1)."""
 PERPETUAL = "PERPETUAL"
+ACTIVE = "ACTIVE"
+"""Status of an instrument that trades; a delisted one says DELISTED."""
 STATUSES = {
     "PENDING": Status.PENDING,
     "OPEN": Status.OPEN,
@@ -120,9 +124,9 @@ def order(value: Any) -> OrderView:
         qty=Qty(amount(leg, "size", "order leg")),
         px=_limit_price(row, leg),
         cum=Qty(unsigned(_single(state, "traded_size", "order state"), "order: 'traded_size'")),
-        status=STATUSES.get(word, Status.UNKNOWN),
+        status=Status.UNKNOWN if reason == OVERLAPPING else STATUSES.get(word, Status.UNKNOWN),
         reason="" if reason == UNSPECIFIED else reason,
-        raw_status=word,
+        raw_status=reason if reason == OVERLAPPING else word,
         reduce_only=optional_flag(row, "reduce_only", "order"),
         forced=reason == LIQUIDATION,
     )
@@ -136,23 +140,37 @@ def _limit_price(row: Json, leg: Json) -> Px:
 
 
 def fill(value: Any) -> Fill:
-    """Read a Fill; ``fee`` is positive when paid (venues.md A4.2)."""
+    """Read a Fill; ``fee`` is positive when paid (venues.md A4.2).
+
+    Captured fills of different ages leave out ``fee_currency`` and ``is_liquidation``: the fee is
+    then in the currency that the perpetual settles in, and the fill an ordinary one.
+    """
     row = as_object(value, "fill")
+    symbol = text(row, "instrument", "fill")
     return Fill(
         venue=Venue.GRVT,
         trade_id=text(row, "trade_id", "fill"),
         client_id=client_number(required(row, "client_order_id", "fill")),
         venue_order_id=text(row, "order_id", "fill"),
-        symbol=text(row, "instrument", "fill"),
+        symbol=symbol,
         side=side(flag(row, "is_buyer", "fill")),
         qty=Qty(positive(row, "size", "fill")),
         px=Px(positive(row, "price", "fill")),
         fee=Quote(rounded(required(row, "fee", "fill"), "fill: field 'fee'")),
-        fee_asset=text(row, "fee_currency", "fill"),
+        fee_asset=_fee_asset(row, symbol),
         is_maker=not flag(row, "is_taker", "fill"),
         at=Ns(integer(row, "event_time", "fill")),
-        forced=flag(row, "is_liquidation", "fill"),
+        forced=optional_flag(row, "is_liquidation", "fill"),
     )
+
+
+def _fee_asset(row: Json, symbol: str) -> str:
+    if row.get("fee_currency") is not None:
+        return text(row, "fee_currency", "fill")
+    parts = symbol.split("_")
+    if len(parts) != 3:  # noqa: PLR2004 - base, quote and kind, e.g. ETH_USDT_Perp
+        raise VenueMalformed(f"fill: no field 'fee_currency', and {symbol!r} names no currency")
+    return parts[1]
 
 
 def fee_rate(value: Any) -> tuple[bool, Bps]:
@@ -263,6 +281,8 @@ def _instrument(row: Json) -> InstrumentRow:
     what = "instrument"
     least = Qty(positive(row, "min_size", what))
     hours = row.get("funding_interval_hours")
+    # Captured since 2026-09; before, that only active ones were asked for had to do.
+    state = ACTIVE if row.get("status") is None else text(row, "status", what)
     return InstrumentRow(
         Instrument(
             venue=Venue.GRVT,
@@ -275,7 +295,7 @@ def _instrument(row: Json) -> InstrumentRow:
             min_notional=Quote(amount(row, "min_notional", what)),
             asset_id=text(row, "instrument_hash", what),
             size_decimals=integer(row, "base_decimals", what),
-            tradable=True,  # only active ones were asked for; the venue states no finer one
+            tradable=state == ACTIVE,
         ),
         None if hours is None else integer(row, "funding_interval_hours", what),
     )

@@ -33,6 +33,10 @@ OK, UNAUTHENTICATED, MISSING, TOO_MANY, SERVER_ERROR = 200, 401, 404, 429, 500
 RELOGIN = "1000"
 """Not authenticated: the cookie has expired."""
 NOT_FOUND = "1004"
+OVERLAP = "2012"
+"""An active order has this client id; ours are unique, so it is the one that was sent."""
+TTL_REFUSED = frozenset({"2300", "2301"})
+"""The venue takes no cancel in advance (venues.md A4.3)."""
 THROTTLED = "1006"
 FORBIDDEN_CODES = frozenset({"1000", "1001", "1008", "1400", "2000", "2003", "2004"})
 REFUSALS = frozenset(
@@ -135,6 +139,30 @@ def created(reply: Reply, request: OrderRequest) -> Outcome:
     if view.client_id != request.client_id or view.symbol != request.symbol:
         return InDoubt("the reply is about another order")
     return Accepted(view)
+
+
+def resent(reply: Reply, request: OrderRequest) -> Accepted | InDoubt:
+    """Read the answer to a create sent again, byte for byte (venues.md A5.6, C3).
+
+    A repeated payload is ignored; the shape of that answer is not documented, so every form that
+    only our own order can cause is understood: the acknowledgement again, or an overlap with the
+    order that lives. A refusal of the copy is no refusal of the original.
+    """
+    error = error_body(reply)
+    if error is not None and error.code == OVERLAP and reply.status < SERVER_ERROR:
+        return Accepted(None)
+    outcome = created(reply, request)
+    if isinstance(outcome, Refused):
+        return InDoubt(f"the copy was refused: {outcome.code} {outcome.message}")
+    return outcome
+
+
+def buried(reply: Reply) -> CancelOutcome | None:
+    """Read the answer to a cancel with a time to live; None when the venue takes no such thing."""
+    error = error_body(reply)
+    if error is not None and error.code in TTL_REFUSED and reply.status < SERVER_ERROR:
+        return None
+    return cancelled(reply)
 
 
 def cancelled(reply: Reply) -> CancelOutcome:

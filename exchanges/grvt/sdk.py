@@ -12,7 +12,7 @@ from pysdk.grvt_raw_async import GrvtRawAsync
 from pysdk.grvt_raw_base import GrvtRawBase
 
 from exchanges.errors import VenueUnreachable
-from exchanges.fields import Json, integer
+from exchanges.fields import Json, integer, required
 from exchanges.grvt import outcomes
 from exchanges.grvt.session import GrvtSession
 from exchanges.grvt.signer import GrvtConfig
@@ -87,6 +87,11 @@ class GrvtSdk(GrvtRawAsync):
         """Read something of the sub-account; returns ``result``. Raises VenueError."""
         return outcomes.result_of(await self.read_page(method, lane, **request), method)
 
+    async def leverages(self) -> Any:
+        """Read the leverage of every instrument: a list under ``results`` (venues.md A4.2)."""
+        method = "get_all_initial_leverage"
+        return required(await self.read_page(method, ACCOUNT), "results", f"GRVT {method}")
+
     async def read_page(self, method: str, lane: str = ACCOUNT, **request: Any) -> Json:
         """Read one page of a history: the whole body with ``result`` and ``next``."""
         await self._limiter.acquire(lane)
@@ -120,6 +125,10 @@ class GrvtSdk(GrvtRawAsync):
     def may_send(self, purpose: Purpose) -> bool:
         """Take a token of the order lane; orders that reduce risk may use its reserve."""
         return self._limiter.try_acquire(ORDERS, urgent=not purpose.opens)
+
+    def order_room(self) -> int:
+        """Return how many hedges the order lane lets out now."""
+        return self._limiter.room(ORDERS)
 
     async def create(self, body: bytes) -> Reply:
         """Send a signed order; raises NotSent, NoAnswer, or VenueError when the login failed."""

@@ -7,15 +7,17 @@ streams or by ``/order`` with our client id, by which everything is keyed.
 import asyncio
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
-from exchanges.errors import VenueError, VenueMalformed
+from exchanges.errors import UnknownTicker, VenueError, VenueMalformed
 from exchanges.fields import as_list
-from exchanges.grvt import codec, history, outcomes
+from exchanges.grvt import account, codec, history, outcomes
 from exchanges.grvt.sdk import LOOKUPS, SUMMARY, GrvtSdk
 from exchanges.grvt.session import GrvtSession
 from exchanges.grvt.signer import GrvtConfig, OrderSigner
 from exchanges.grvt.streams import AccountFeed, MarketFeed
 from exchanges.port import (
+    Accepted,
     CancelOutcome,
     Found,
     InDoubt,
@@ -45,11 +47,15 @@ from strategy.domain import (
     SignedQty,
     Venue,
 )
+from strategy.facts import Account, Mark, Readiness
 
 __all__ = ["GrvtConfig", "GrvtVenue"]
 
 DEPTHS = (10, 50, 100, 500)
 """What ``/book`` takes (venues.md A4.1)."""
+TOMBSTONE_MS = "5000"
+"""How long a cancel waits for its order, ms: the venue's longest (venues.md A5.7)."""
+MS = 1_000_000
 
 
 def _ignore(secret: str) -> None:
@@ -88,7 +94,10 @@ class GrvtVenue:
         session = GrvtSession(self._rest, edge.rstrip("/"), config.api_key, clock, learned)
         self._session = session
         self._sdk = GrvtSdk(config, self._rest, clock, session)
+        self._time = account.VenueTime(clock)
         self._row: codec.InstrumentRow | None = None
+        self._tombstones = True
+        """False once the venue has refused a cancel in advance."""
 
     def __repr__(self) -> str:
         return f"GrvtVenue({self._config.sub_account_id})"
@@ -118,20 +127,24 @@ class GrvtVenue:
         return self._row.instrument
 
     async def server_time(self) -> Ns:
-        """Return the market-data host's Unix time."""
-        return await self._sdk.server_time()
+        """Return the market-data host's Unix time, and learn it for the expiries of orders."""
+        sent = self._clock.mono()
+        now = await self._sdk.server_time()
+        self._time.measured(now, sent, self._clock.mono())
+        return now
 
     # --- orders ----------------------------------------------------------------------------
 
     def prepare(self, request: OrderRequest) -> Payload:
-        """Encode and sign; nothing is rounded or truncated here.
+        """Encode and sign; nothing is rounded or truncated here, and it expires in venue time.
 
         Raises:
             ValueError: another instrument, off tick or step, no expiry, a client id or nonce out of
                 range, or post-only with an immediate TIF.
         """
         nonce = self._nonce()
-        body = self._signer.body(request, self._rules, nonce)
+        signed = replace(request, expires_at=self._time.expiry(request.expires_at))
+        body = self._signer.body(signed, self._rules, nonce)
         return Payload(request, body, (), nonce, hashlib.sha256(body).hexdigest())
 
     async def submit(self, payload: Payload) -> Outcome:
@@ -150,6 +163,45 @@ class GrvtVenue:
         except VenueError as bad:  # of the login: the venue did not take the order
             return Refused(outcomes.RELOGIN, f"no session: {bad}")
         return outcomes.created(reply, payload.request)
+
+    async def resend(self, payload: Payload) -> Accepted | InDoubt:
+        """Send the very same bytes once more: the venue ignores a repeated payload (A5.6)."""
+        if not self._sdk.may_send(payload.request.purpose):
+            return InDoubt("our own order rate is used up; the copy was not sent")
+        try:
+            reply = await self._sdk.create(payload.body)
+        except (NotSent, NoAnswer, VenueError) as silent:
+            return InDoubt(f"the copy: {silent}")
+        return outcomes.resent(reply, payload.request)
+
+    async def bury(self, ref: OrderRef) -> CancelOutcome:
+        """Cancel now, or on arrival within 5 s; a plain cancel where the venue refuses that."""
+        if not self._tombstones:
+            return await self.cancel(ref)
+        number = codec.client_text(ref.client_id)
+        try:
+            reply = await self._sdk.ask(
+                "cancel_order", client_order_id=number, time_to_live_ms=TOMBSTONE_MS
+            )
+        except (NotSent, NoAnswer, VenueError) as silent:
+            return InDoubt(str(silent))
+        outcome = outcomes.buried(reply)
+        if outcome is not None:
+            return outcome
+        self._tombstones = False
+        return await self.cancel(ref)
+
+    async def dead_man(self, countdown: Ns) -> CancelOutcome:
+        """Arm, refresh or (0) disarm cancel-on-disconnect for the whole sub-account (A5.7)."""
+        return await self._ask_cancel("cancel_on_disconnect", countdown_time=str(countdown // MS))
+
+    async def tradable(self) -> bool:
+        """Return whether the venue lists the instrument as active now; nothing is reloaded."""
+        rows = await self._sdk.read_market("all_instruments", is_active=True)
+        try:
+            return codec.find_instrument(rows, self._rules.base).instrument.tradable
+        except UnknownTicker:
+            return False
 
     async def cancel(self, ref: OrderRef) -> CancelOutcome:
         """Ask once, by our client id: it is known from the first byte on."""
@@ -217,6 +269,19 @@ class GrvtVenue:
     async def balance(self) -> Balance:
         """Return equity and free margin, in the settle currency."""
         return codec.balance(await self._sdk.read_account("account_summary", SUMMARY))
+
+    async def account(self) -> Account:
+        """Return margin and leverage; two reads, of which the second changes only by hand."""
+        summary = await self._sdk.read_account("account_summary", SUMMARY)
+        return account.account(summary, await self._sdk.leverages(), self._rules.symbol)
+
+    async def mark(self) -> Mark:
+        """Return the mark price of the mini ticker."""
+        return account.mark(await self._sdk.read_market("mini", instrument=self._rules.symbol))
+
+    def readiness(self) -> Readiness:
+        """Say whether the session serves and how many hedges the order lane lets out."""
+        return Readiness(Venue.GRVT, self._session.usable, self._sdk.order_room())
 
     async def fees(self) -> Fees:
         """Return the rates of our newest fills; the venue has no fee endpoint.

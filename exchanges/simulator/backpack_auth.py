@@ -118,26 +118,60 @@ def stamp_of(headers: Mapping[str, str], *, wapi: bool) -> Stamp:
     return Stamp(values[0], values[1], values[2], headers.get("X-Window"))
 
 
+def _verifier(public_key: str) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key, validate=True))
+
+
 class KeyRing:
-    """The one API key of the simulated account."""
+    """The API keys of every simulated account: a key opens exactly one account (venues.md B2)."""
 
-    def __init__(self, public_key: str) -> None:
-        self._public_key = public_key
-        self._verifier = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key))
+    def __init__(self) -> None:
+        self._keys: dict[str, tuple[Ed25519PublicKey, str]] = {}
 
-    def verify(self, stamp: Stamp, text: str, now: Ns, *, wapi: bool = False) -> None:
-        """Check key, clock and signature of ``text``.
+    def add(self, public_key: str, account_id: str) -> None:
+        """Let a key open an account.
+
+        Args:
+            public_key: base64 of the 32-byte verifying key.
+            account_id: the engine's id of the account.
+
+        Raises:
+            ValueError: not such a key, or one that opens another account.
+        """
+        known = self._keys.get(public_key)
+        if known is not None and known[1] != account_id:
+            raise ValueError(f"the key already opens account {known[1]!r}")
+        self._keys[public_key] = (_verifier(public_key), account_id)
+
+    def checked(self, public_key: str) -> str | None:
+        """Return the id of the account that a key opens; None for an unknown key.
+
+        Raises:
+            ValueError: not base64 of a 32-byte verifying key.
+        """
+        _verifier(public_key)
+        return self.holder(public_key)
+
+    def holder(self, public_key: str) -> str | None:
+        """Return the id of the account that a key opens; None for an unknown key."""
+        known = self._keys.get(public_key)
+        return None if known is None else known[1]
+
+    def verify(self, stamp: Stamp, text: str, now: Ns, *, wapi: bool = False) -> str:
+        """Check key, clock and signature of ``text``; returns the id of the account it opens.
 
         Raises:
             SignatureError: unknown key or wrong signature.
             ApiError: outside the window.
         """
-        if stamp.key != self._public_key:
+        known = self._keys.get(stamp.key)
+        if known is None:
             if wapi:
                 raise SignatureError(401, "UNAUTHORIZED", "Unauthorized")
             raise invalid_signature()
         stamp.check_clock(now)
         try:
-            self._verifier.verify(stamp.signature, text.encode("utf-8", "surrogatepass"))
+            known[0].verify(stamp.signature, text.encode("utf-8", "surrogatepass"))
         except InvalidSignature:
             raise invalid_signature() from None
+        return known[1]

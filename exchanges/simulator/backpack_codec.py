@@ -6,109 +6,63 @@ ISO-8601 UTC.
 
 from exchanges.simulator.api import Engine
 from exchanges.simulator.backpack_words import (
-    LIQUIDATION_ORIGIN,
     MS,
-    USER_ID,
     Json,
     expiry_reason,
-    fraction,
     iso,
     side_word,
     status_word,
+    system_type,
 )
-from exchanges.simulator.model import Market, Rules, SimAccount, SimFill, SimOrder, SimPosition
-from strategy.domain import BPS_ONE, NANO, Bps, Ns, Px, Quote, notional, plain
-
-_LISTED = "2025-01-21T06:34:54.691858"
-_POSITION_ID_BASE = 4_238_420_454
-
+from exchanges.simulator.model import SimFill, SimOrder
+from strategy.domain import Ns, plain
 
 # --- markets ---------------------------------------------------------------------------------
 
 
-def _multiplier(distance: int) -> str:
-    return plain((BPS_ONE + distance) * NANO // BPS_ONE)
-
-
-def _margin_function(base: Bps) -> Json:
-    # The engine's margin does not grow with size, so the square-root factor is zero.
-    return {"type": "sqrt", "base": fraction(base), "factor": "0"}
-
-
-def market_json(market: Market, rules: Rules) -> Json:
-    """Render one row of ``GET /api/v1/markets`` (venues.md B3.1, B6)."""
-    inst = market.instrument
-    return {
-        "symbol": inst.symbol,
-        "baseSymbol": inst.base,
-        "quoteSymbol": inst.quote,
-        "marketType": "PERP",
-        "filters": {
-            "price": {
-                "minPrice": plain(inst.tick),
-                "maxPrice": "1000000",
-                "tickSize": plain(inst.tick),
-                "maxMultiplier": _multiplier(rules.price_band),
-                "minMultiplier": _multiplier(-rules.price_band),
-                "maxImpactMultiplier": _multiplier(rules.market_impact),
-                "minImpactMultiplier": _multiplier(-rules.market_impact),
-                "meanMarkPriceBand": {"maxMultiplier": "1.09", "minMultiplier": "0.92"},
-                "meanPremiumBand": {"tolerancePct": "0.05"},
-                "borrowEntryFeeMaxMultiplier": None,
-                "borrowEntryFeeMinMultiplier": None,
-            },
-            "quantity": {
-                "minQuantity": plain(inst.min_qty),
-                "maxQuantity": None,
-                "stepSize": plain(inst.step),
-            },
-        },
-        "imfFunction": _margin_function(rules.initial_margin),
-        "mmfFunction": _margin_function(rules.maintenance_margin),
-        "fundingInterval": rules.funding_interval // MS,
-        "fundingRateUpperBound": "100",
-        "fundingRateLowerBound": "-100",
-        "openInterestLimit": "64000",
-        "orderBookState": market.state,
-        "createdAt": _LISTED,
-        "visible": True,
-        "positionLimitWeight": None,
-    }
-
-
-def mark_json(engine: Engine, symbol: str, now: Ns) -> Json:
+def mark_json(engine: Engine, symbol: str) -> Json:
     """Render one row of ``GET /api/v1/markPrices``; the rate is a fraction per interval."""
-    mark = plain(engine.mark(symbol))
     return {
         "symbol": symbol,
-        "markPrice": mark,
-        "indexPrice": mark,
-        "fundingRate": plain(engine.rules.funding_rate),
-        "nextFundingTimestamp": next_funding(engine.rules, now) // MS,
+        "markPrice": plain(engine.mark(symbol)),
+        "indexPrice": plain(engine.index(symbol) or engine.mark(symbol)),
+        "fundingRate": plain(engine.funding_rate(symbol)),
+        "nextFundingTimestamp": engine.next_funding() // MS,
     }
-
-
-def next_funding(rules: Rules, now: Ns) -> Ns:
-    """Return when funding is next settled: the end of the current interval of Unix time."""
-    return Ns((now // rules.funding_interval + 1) * rules.funding_interval)
-
-
-def open_interest(engine: Engine, symbol: str) -> str:
-    """Return the long side of the simulated accounts; the external market's is not known."""
-    held = (account.positions.get(symbol) for account in engine.accounts.values())
-    return plain(sum(position.qty for position in held if position and position.qty > 0))
 
 
 # --- orders and fills ------------------------------------------------------------------------
 
 
+def _extra(order: SimOrder, name: str) -> object:
+    return order.request.extra.get(name)
+
+
 def client_number(order: SimOrder) -> int | None:
     """Return the order's client id, or None."""
+    # A repeated id, where the switch takes one, is kept from the engine, which would refuse it.
+    repeated = _extra(order, "clientId")
+    if isinstance(repeated, int):
+        return repeated
     return int(order.request.client_id) if order.request.client_id else None
 
 
-def _extra(order: SimOrder, name: str) -> object:
-    return order.request.extra.get(name)
+def visible_id(order: SimOrder) -> str:
+    """Return the id the client knows: a trigger order keeps its own when it fires."""
+    own = _extra(order, "orderId")
+    return own if isinstance(own, str) else order.order_id
+
+
+def created_at(order: SimOrder) -> Ns:
+    """Return when the client placed it; a trigger order waits before the engine receives it."""
+    placed = _extra(order, "placedAt")
+    return Ns(placed) if isinstance(placed, int) else order.received_at
+
+
+def echo(order: SimOrder) -> Json:
+    """Return the conditional members that order objects print: trigger, take profit, stop loss."""
+    found = _extra(order, "echo")
+    return found if isinstance(found, dict) else {}
 
 
 def is_market(order: SimOrder) -> bool:
@@ -141,14 +95,14 @@ def order_json(order: SimOrder, status: str | None = None) -> Json:
         status: replaces the status word.
     """
     row: Json = {
-        "id": order.order_id,
+        "id": visible_id(order),
         "clientId": client_number(order),
-        "createdAt": order.received_at // MS,
+        "createdAt": created_at(order) // MS,
         "orderType": "Market" if is_market(order) else "Limit",
         "symbol": order.request.symbol,
         "side": side_word(order.request.side),
         "status": status or status_word(order),
-        "quantity": plain(order.qty),
+        "quantity": None if _extra(order, "unsized") else plain(order.qty),
         "executedQuantity": plain(order.cum),
         "executedQuoteQuantity": plain(order.cum_quote),
         "timeInForce": tif_word(order),
@@ -172,15 +126,19 @@ def order_json(order: SimOrder, status: str | None = None) -> Json:
     else:
         row["price"] = plain(order.request.px or 0)
         row["postOnly"] = order.request.post_only
-    return row
+    return row | echo(order)
 
 
-def history_order_json(order: SimOrder, forced: bool, status: str | None = None) -> Json:
-    """Render one row of ``GET /wapi/v1/history/orders``."""
+def history_order_json(
+    order: SimOrder, status: str | None = None, reason: str | None = None
+) -> Json:
+    """Render one row of ``GET /wapi/v1/history/orders``; ``reason`` is that of a trigger order."""
     row = order_json(order, status)
-    row["createdAt"] = iso(order.received_at)
-    row["expiryReason"] = expiry_reason(order)
-    row["systemOrderType"] = LIQUIDATION_ORIGIN if forced else None
+    row["createdAt"] = iso(created_at(order))
+    if row["triggeredAt"] is not None:
+        row["triggeredAt"] = iso(Ns(row["triggeredAt"] * MS))
+    row["expiryReason"] = reason or expiry_reason(order)
+    row["systemOrderType"] = system_type(order, None)
     row.setdefault("price", None)
     row.setdefault("quoteQuantity", None)
     row.setdefault("postOnly", False)
@@ -189,10 +147,10 @@ def history_order_json(order: SimOrder, forced: bool, status: str | None = None)
 
 def fill_json(fill: SimFill, order: SimOrder | None, number: int, fee_asset: str) -> Json:
     """Render one row of ``GET /wapi/v1/history/fills``; ``clientId`` is text here."""
-    client_id = order.request.client_id if order is not None else ""
+    client = None if order is None else client_number(order)
     return {
-        "orderId": fill.order_id,
-        "clientId": client_id or None,
+        "orderId": fill.order_id if order is None else visible_id(order),
+        "clientId": None if client is None else str(client),
         "symbol": fill.symbol,
         "side": side_word(fill.side),
         "price": plain(fill.px),
@@ -202,107 +160,5 @@ def fill_json(fill: SimFill, order: SimOrder | None, number: int, fee_asset: str
         "isMaker": fill.is_maker,
         "tradeId": number,
         "timestamp": iso(fill.at),
-        "systemOrderType": LIQUIDATION_ORIGIN if fill.forced else None,
-    }
-
-
-# --- account ---------------------------------------------------------------------------------
-
-
-def position_number(engine: Engine, symbol: str) -> int:
-    """Return the stable id of the account's position in a market."""
-    return _POSITION_ID_BASE + list(engine.markets).index(symbol)
-
-
-def unrealized(position: SimPosition, mark: Px) -> Quote:
-    """Return the open profit at the mark."""
-    return notional(Px(mark - position.entry), position.qty)
-
-
-def break_even(position: SimPosition) -> int:
-    """Return the price at which the position, with what it cost and earned, would be flat."""
-    if not position.qty:
-        return 0
-    spent = position.fees - position.funding - position.realized
-    return position.entry + spent * NANO // position.qty
-
-
-def liquidation_price(engine: Engine, account: SimAccount, position: SimPosition) -> int:
-    """Return the mark at which equity equals maintenance margin; 0 when there is none."""
-    equity = engine.equity(account.account_id)
-    mark = engine.mark(position.symbol)
-    margin = engine.rules.maintenance_margin
-    size = abs(position.qty)
-    if position.qty > 0:
-        worth, weight = notional(mark, size) - equity, BPS_ONE - margin
-    else:
-        worth, weight = notional(mark, size) + equity, BPS_ONE + margin
-    return max(worth, 0) * NANO * BPS_ONE // (size * weight)
-
-
-def position_json(engine: Engine, account: SimAccount, position: SimPosition) -> Json:
-    """Render one row of ``GET /api/v1/position`` (venues.md B3.3)."""
-    rules = engine.rules
-    mark = engine.mark(position.symbol)
-    return {
-        "symbol": position.symbol,
-        "netQuantity": plain(position.qty),
-        "netCost": plain(notional(position.entry, position.qty)),
-        "netExposureQuantity": plain(abs(position.qty)),
-        "netExposureNotional": plain(notional(mark, abs(position.qty))),
-        "entryPrice": plain(position.entry),
-        "breakEvenPrice": plain(break_even(position)),
-        "markPrice": plain(mark),
-        "estLiquidationPrice": plain(liquidation_price(engine, account, position)),
-        "imf": fraction(rules.initial_margin),
-        "mmf": fraction(rules.maintenance_margin),
-        "imfFunction": _margin_function(rules.initial_margin),
-        "mmfFunction": _margin_function(rules.maintenance_margin),
-        "pnlRealized": plain(position.realized),
-        "pnlUnrealized": plain(unrealized(position, mark)),
-        "cumulativeFundingPayment": plain(position.funding),
-        "cumulativeInterest": "0",
-        "positionId": str(position_number(engine, position.symbol)),
-        "userId": USER_ID,
-        "subaccountId": None,
-    }
-
-
-def collateral_json(engine: Engine, account: SimAccount) -> Json:
-    """Render ``GET /api/v1/capital/collateral`` (venues.md B3.3)."""
-    rules = engine.rules
-    equity = engine.equity(account.account_id)
-    used = engine.margin_used(account.account_id)
-    exposure = sum(
-        notional(engine.mark(symbol), abs(position.qty))
-        for symbol, position in account.positions.items()
-        if position.qty
-    )
-    balance = plain(account.balance)
-    return {
-        "assetsValue": balance,
-        "borrowLiability": "0",
-        "liabilitiesValue": "0",
-        "netEquity": plain(equity),
-        "netEquityAvailable": plain(max(equity - used, 0)),
-        "netEquityLocked": plain(used),
-        "netExposureFutures": plain(exposure),
-        "pnlUnrealized": plain(equity - account.balance),
-        "unsettledEquity": "0",
-        "imf": fraction(rules.initial_margin),
-        "mmf": fraction(rules.maintenance_margin),
-        "marginFraction": plain(equity * NANO // exposure) if exposure else None,
-        "collateral": [
-            {
-                "symbol": rules.settle_asset,
-                "assetMarkPrice": "1",
-                "totalQuantity": balance,
-                "balanceNotional": balance,
-                "collateralWeight": "1",
-                "collateralValue": balance,
-                "openOrderQuantity": "0",
-                "lendQuantity": "0",
-                "availableQuantity": balance,
-            }
-        ],
+        "systemOrderType": system_type(order, fill),
     }

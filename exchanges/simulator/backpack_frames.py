@@ -8,25 +8,26 @@ from dataclasses import dataclass
 
 from exchanges.simulator.api import Engine
 from exchanges.simulator.backpack_codec import (
-    break_even,
     client_number,
+    echo,
     is_market,
-    next_funding,
-    position_number,
+    mark_json,
     quote_size,
     stp_word,
     tif_word,
-    unrealized,
+    visible_id,
 )
+from exchanges.simulator.backpack_members import Member
+from exchanges.simulator.backpack_positions import exposure, position_json, position_number
 from exchanges.simulator.backpack_prints import Bar, trade_number
+from exchanges.simulator.backpack_triggers import Trigger
 from exchanges.simulator.backpack_words import (
     LIQUIDATION_ORIGIN,
-    MS,
     US,
     Json,
     expiry_reason,
-    fraction,
     late_refusal,
+    origin,
     padded,
     side_word,
     status_word,
@@ -43,13 +44,15 @@ from exchanges.simulator.model import (
 )
 from strategy.domain import Instrument, Level, Ns, Side, notional, plain
 
+_ZEROS = str.maketrans("123456789", "000000000")
 _EXTERNAL_ORDER = 90_000_000_000
 """Order ids of the external market start here; the engine's own are far below."""
 
 
 def levels(side: tuple[Level, ...] | list[Level], inst: Instrument) -> list[list[str]]:
-    """Render levels as padded ``[price, size]`` pairs; a zero size removes."""
-    return [[padded(px, inst.tick), padded(qty, inst.step)] for px, qty in side]
+    """Render levels as padded ``[price, size]`` pairs; a zero size, padded too, removes."""
+    gone = padded(inst.step, inst.step).translate(_ZEROS)
+    return [[padded(px, inst.tick), padded(qty, inst.step) if qty else gone] for px, qty in side]
 
 
 def depth(
@@ -118,16 +121,29 @@ def trade(inst: Instrument, event: PublicTrade, number: int, now: Ns) -> Json:
 
 def mark_price(engine: Engine, symbol: str, now: Ns) -> Json:
     """Render ``markPrice``; ``n`` is ms, unlike every other time of the socket."""
-    mark = plain(engine.mark(symbol))
+    row = mark_json(engine, symbol)
     return {
         "e": "markPrice",
         "E": now // US,
         "s": symbol,
-        "p": mark,
-        "f": plain(engine.rules.funding_rate),
-        "i": mark,
-        "n": next_funding(engine.rules, now) // MS,
+        "p": row["markPrice"],
+        "f": row["fundingRate"],
+        "i": row["indexPrice"],
+        "n": row["nextFundingTimestamp"],
         "T": now // US,
+    }
+
+
+def liquidation(inst: Instrument, fill: SimFill, now: Ns) -> Json:
+    """Render ``liquidation``: a position that the venue closed; ``S`` is the closing side."""
+    return {
+        "e": "liquidation",
+        "E": now // US,
+        "q": padded(fill.qty, inst.step),
+        "p": padded(fill.px, inst.tick),
+        "S": side_word(fill.side),
+        "s": fill.symbol,
+        "T": fill.at // US,
     }
 
 
@@ -152,31 +168,39 @@ def open_interest(symbol: str, size: str, now: Ns) -> Json:
     return {"e": "openInterest", "E": now // US, "s": symbol, "o": size}
 
 
-def position(engine: Engine, row: SimPosition, event: str | None, now: Ns, at: Ns) -> Json:
-    """Render ``account.positionUpdate``; ``event`` None is the push on subscribing, without ``e``.
+def position(
+    engine: Engine, member: Member, row: SimPosition, event: str | None, times: tuple[Ns, Ns]
+) -> Json:
+    """Render ``account.positionUpdate``.
 
     ``i`` is an integer here, a string over REST.
+
+    Args:
+        engine: the venue.
+        member: whose position it is.
+        row: the position.
+        event: None is the push on subscribing, without ``e``.
+        times: emit and engine time, Unix ns.
     """
-    rules = engine.rules
-    mark = engine.mark(row.symbol)
     inst = engine.markets[row.symbol].instrument
+    rest = position_json(engine, member, row)
     frame: Json = {} if event is None else {"e": event}
     frame |= {
-        "E": now // US,
+        "E": times[0] // US,
         "s": row.symbol,
         "q": _signed(row.qty, inst.step),
-        "Q": padded(abs(row.qty), inst.step),
-        "n": plain(notional(mark, abs(row.qty))),
-        "B": plain(row.entry),
-        "b": plain(break_even(row)),
-        "M": plain(mark),
-        "f": fraction(rules.initial_margin),
-        "m": fraction(rules.maintenance_margin),
-        "p": plain(row.realized),
-        "P": plain(unrealized(row, mark)),
-        "i": position_number(engine, row.symbol),
+        "Q": padded(exposure(engine, member.id, row.symbol), inst.step),
+        "n": rest["netExposureNotional"],
+        "B": rest["entryPrice"],
+        "b": rest["breakEvenPrice"],
+        "M": rest["markPrice"],
+        "f": rest["imf"],
+        "m": rest["mmf"],
+        "p": rest["pnlRealized"],
+        "P": rest["pnlUnrealized"],
+        "i": position_number(engine, member, row.symbol),
         "l": "0",
-        "T": at // US,
+        "T": times[1] // US,
     }
     return frame
 
@@ -234,6 +258,21 @@ class OrderFeed:
         out.extend(self._ending(event, told, now))
         return out
 
+    def trigger(self, word: str, trigger: Trigger, now: Ns) -> Json:
+        """Return the message about a trigger order that has not fired.
+
+        Args:
+            word: ``triggerPlaced``, ``triggerFailed``, ``orderModified``, ``orderCancelled`` or
+                ``orderExpired``.
+            trigger: the order.
+            now: Unix ns.
+        """
+        event = OrderChanged(trigger.shape, now)
+        frame = self._frame(word, trigger.status, event, _Told(0), now)
+        if word == "orderExpired":
+            frame["R"] = trigger.reason
+        return frame
+
     def _fill(self, event: OrderChanged, fill: SimFill, told: _Told, now: Ns) -> Json:
         told.cum += fill.qty
         told.cum_quote += notional(fill.px, fill.qty)
@@ -272,17 +311,19 @@ class OrderFeed:
             "S": side_word(order.request.side),
             "o": "MARKET" if is_market(order) else "LIMIT",
             "f": tif_word(order),
-            "q": padded(told.qty, inst.step),
             "X": word,
-            "i": order.order_id,
+            "i": visible_id(order),
             "t": None,
             "z": padded(told.cum, inst.step),
             "Z": plain(told.cum_quote),
             "V": stp_word(order),
             "T": change.at // US,
-            "O": LIQUIDATION_ORIGIN if forced(order, change.fill) else "USER",
+            "O": _origin_word(order, change.fill),
             "r": order.request.reduce_only,
         }
+        if not order.request.extra.get("unsized"):
+            frame["q"] = padded(told.qty, inst.step)
+        frame |= _conditional(order)
         number = client_number(order)
         if number is not None:
             frame["c"] = number
@@ -309,10 +350,29 @@ def _live_word(told: _Told) -> str:
     return "PartiallyFilled" if told.cum else "New"
 
 
-def forced(order: SimOrder, fill: SimFill | None) -> bool:
-    """True when the venue itself created the order: a liquidation."""
-    if fill is not None:
-        return fill.forced
-    return bool(order.request.extra.get("forced")) or (
-        order.ended is Ended.LIQUIDATION and order.cum > 0
-    )
+_LETTERS = {
+    "triggerPrice": "P",
+    "triggerBy": "B",
+    "triggerQuantity": "Y",
+    "takeProfitTriggerPrice": "a",
+    "stopLossTriggerPrice": "b",
+    "takeProfitTriggerBy": "d",
+    "stopLossTriggerBy": "g",
+    "takeProfitLimitPrice": "j",
+    "stopLossLimitPrice": "k",
+    "relatedOrderId": "I",
+}
+"""Letters of the conditional members (venues.md B5)."""
+
+
+def _conditional(order: SimOrder) -> Json:
+    """Return the members that only trigger orders, and orders with something attached, have."""
+    said = echo(order)
+    return {letter: said[name] for name, letter in _LETTERS.items() if said.get(name) is not None}
+
+
+def _origin_word(order: SimOrder, fill: SimFill | None) -> str:
+    """Return ``O``, the origin of the update: a liquidation also ends the account's own orders."""
+    if fill is None and order.ended is Ended.LIQUIDATION:
+        return LIQUIDATION_ORIGIN
+    return origin(order, fill)

@@ -3,7 +3,7 @@
 Nothing that a client sends becomes a 500: what does not parse is a 4xx with the venue's code.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from exchanges.simulator.backpack_auth import (
     string_to_sign,
 )
 from exchanges.simulator.backpack_desk import Desk
+from exchanges.simulator.backpack_members import Member
 from exchanges.simulator.backpack_payload import as_batch, as_params, decode
 from exchanges.simulator.backpack_words import (
     ApiError,
@@ -40,6 +41,8 @@ class Call:
     params: Params
     """Query of a GET, body of anything else."""
     stamp: Stamp
+    member: Member
+    """Whose key signed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class BatchCall:
     request: web.Request
     orders: Sequence[Params]
     stamp: Stamp
+    member: Member
 
 
 SignedHandler = Callable[[Call], Awaitable[web.StreamResponse]]
@@ -97,11 +101,11 @@ class Gate:
                 params: Params = dict(request.query)
             else:
                 params = as_params(decode(await _body(request)), instruction)
-            stamp = self._authenticate(
+            stamp, member = self._authenticate(
                 request,
                 lambda seen: string_to_sign(instruction, params, seen.timestamp, seen.window),
             )
-            return await handler(Call(request, params, stamp))
+            return await handler(Call(request, params, stamp, member))
 
         return check
 
@@ -110,34 +114,45 @@ class Gate:
 
         async def check(request: web.Request) -> web.StreamResponse:
             orders = as_batch(decode(await _body(request)))
-            stamp = self._authenticate(
+            stamp, member = self._authenticate(
                 request,
                 lambda seen: batch_string(instruction, orders, seen.timestamp, seen.window),
             )
-            return await handler(BatchCall(request, orders, stamp))
+            return await handler(BatchCall(request, orders, stamp, member))
 
         return check
 
-    def _authenticate(self, request: web.Request, text: Callable[[Stamp], str]) -> Stamp:
+    def _authenticate(
+        self, request: web.Request, text: Callable[[Stamp], str]
+    ) -> tuple[Stamp, Member]:
         desk = self._desk
         wapi = request.path.startswith("/wapi/")
+        desk.check_key()
         try:
             stamp = stamp_of(request.headers, wapi=wapi)
-            desk.keys.verify(stamp, text(stamp), desk.clock(), wapi=wapi)
+            holder = desk.members.keys.verify(stamp, text(stamp), desk.wall(), wapi=wapi)
         except SignatureError:
-            desk.account.signature_failures += 1
+            claimed = desk.members.named(request.headers.get("X-API-Key"))
+            claimed.account.signature_failures += 1
             raise
-        desk.count_request()
-        return stamp
+        member = desk.members[holder]
+        member.count_request(desk.clock(), desk.options.requests_per_minute)
+        return stamp, member
 
 
-def error_middleware(desk: Desk) -> Middleware:
-    """Return the middleware that turns every failure into the venue's answer."""
+def error_middleware(desk: Desk, before: Callable[[], None]) -> Middleware:
+    """Return the middleware that turns every failure into the venue's answer.
+
+    Args:
+        desk: the venue.
+        before: called ahead of every request that the venue takes.
+    """
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         if desk.down():
             return dropped(request)
+        before()
         try:
             return await handler(request)
         except ApiError as error:
@@ -173,3 +188,18 @@ def page(rows: list[Json], params: Params) -> list[Json]:
     limit = whole_number(params, "limit", 100, 1000)
     offset = whole_number(params, "offset", 0, 10**9)
     return rows[offset : offset + limit]
+
+
+_MARKET_TYPES = frozenset({"SPOT", "PERP", "IPERP", "DATED", "PREDICTION", "RFQ"})
+
+
+def perpetual(params: Mapping[str, Any]) -> bool:
+    """Return whether ``marketType`` leaves perpetuals in: only those are simulated.
+
+    Raises:
+        ApiError: a word outside the enumeration.
+    """
+    kind = params.get("marketType", "PERP")
+    if kind not in _MARKET_TYPES:
+        raise bad_parameter("marketType", "Expect a valid enumeration value.")
+    return bool(kind == "PERP")

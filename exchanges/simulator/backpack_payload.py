@@ -2,36 +2,30 @@
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from exchanges.simulator.backpack_auth import Params
-from exchanges.simulator.backpack_words import (
-    CLIENT_ID_MAX,
-    ApiError,
-    Json,
-    bad_payload,
-    bad_request,
-    refusal,
-)
-from exchanges.simulator.model import Deny
-from strategy.domain import NANO, Px, Qty, Side, Tif, nano
+import orjson
 
-_PLAIN = re.compile(r"[0-9]{1,15}(\.[0-9]{1,40})?", re.ASCII)
+from exchanges.simulator.backpack_auth import Params
+from exchanges.simulator.backpack_conditions import (
+    Condition,
+    Leg,
+    read_condition,
+    read_legs,
+)
+from exchanges.simulator.backpack_reader import Reader, wrong
+from exchanges.simulator.backpack_words import CLIENT_ID_MAX, bad_payload, bad_request
+from strategy.domain import NANO, Px, Qty, Side, Tif
+
 _DIGITS = re.compile(r"[0-9]{1,10}", re.ASCII)
 _SIDES = {"Bid": Side.BUY, "Ask": Side.SELL}
 _TIFS = {"GTC": Tif.GTC, "IOC": Tif.IOC, "FOK": Tif.FOK}
 _STP = frozenset({"RejectTaker", "RejectMaker", "RejectBoth", "Allow"})
-_UNSUPPORTED = (
-    "triggerPrice",
-    "triggerQuantity",
-    "takeProfitTriggerPrice",
-    "takeProfitLimitPrice",
-    "stopLossTriggerPrice",
-    "stopLossLimitPrice",
-)
+_EXECUTE = "OrderExecutePayload"
+_CANCEL = "OrderCancelPayload"
+_BROKER_MAX = 2**16 - 1
 MAX_BATCH = 50
 
 
@@ -49,6 +43,7 @@ def decode(body: bytes) -> Any:
         ApiError: 400 "parse request payload error: ..." for anything that is not JSON.
     """
     try:
+        orjson.loads(body)  # bounds the depth: the decoder below recurses, and can end the process
         return _DECODER.decode(body.decode())
     except (ValueError, RecursionError):
         raise bad_payload("expected a JSON value") from None
@@ -71,12 +66,6 @@ def as_batch(value: Any) -> list[Params]:
     return [as_params(item, "OrderExecutePayload") for item in value]
 
 
-def _wrong(kind: str, field: str, detail: str) -> ApiError:
-    return bad_payload(
-        f'failed to parse "{kind}": {detail} (occurred while parsing field `{field}`)'
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class OrderPlan:
     """An order as the client wrote it, in domain units."""
@@ -95,95 +84,65 @@ class OrderPlan:
     stp: str
     slippage: Decimal | None
     slippage_in_ticks: bool
-    raw: Json
+    condition: Condition | None
+    """Set on a trigger order, which has no ``qty`` of its own."""
+    legs: tuple[Leg, ...]
 
 
-class _Reader:
-    """Typed access to one object; every failure is the venue's parse error."""
-
-    def __init__(self, row: Params, kind: str) -> None:
-        self._row = row
-        self._kind = kind
-
-    def text(self, field: str) -> str | None:
-        value = self._row.get(field)
-        if value is None or isinstance(value, str):
-            return value
-        raise _wrong(self._kind, field, 'Expected input type "string"')
-
-    def word(self, field: str, allowed: Mapping[str, Any]) -> str | None:
-        value = self.text(field)
-        if value is not None and value not in allowed:
-            raise _wrong(self._kind, field, "Expect a valid enumeration value.")
-        return value
-
-    def flag(self, field: str) -> bool | None:
-        value = self._row.get(field)
-        if value is None or isinstance(value, bool):
-            return value
-        raise _wrong(self._kind, field, 'Expected input type "boolean"')
-
-    def decimal(self, field: str) -> Decimal | None:
-        value = self.text(field)
-        if value is None:
-            return None
-        if not _PLAIN.fullmatch(value):
-            raise _wrong(self._kind, field, "Invalid decimal")
-        return Decimal(value)
-
-    def uint32(self, field: str) -> int | None:
-        value = self._row.get(field)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= CLIENT_ID_MAX:
-            raise _wrong(self._kind, field, 'Expected input type "integer" (uint32)')
-        return value
-
-
-def order_plan(params: Params) -> OrderPlan:
+def order_plan(params: Params, default_by: str = "LastPrice") -> OrderPlan:
     """Read an OrderExecutePayload.
 
+    Args:
+        params: its members.
+        default_by: the reference price of a trigger that names none.
+
     Raises:
-        ApiError: a wrong type, an unknown word, a missing member, or a combination the venue or
-            this simulator refuses.
+        ApiError: a wrong type, an unknown word, a missing member, or a combination the venue
+            refuses.
     """
-    row = _Reader(params, "OrderExecutePayload")
-    for name in _UNSUPPORTED:
-        if params.get(name) is not None:
-            raise ApiError(400, "NOT_IMPLEMENTED", f"{name} is not supported")
+    row = Reader(params, _EXECUTE)
+    _check_spot_fields(row)
     symbol = row.text("symbol")
     side = row.word("side", _SIDES)
     kind = row.word("orderType", {"Limit": 1, "Market": 1})
     if symbol is None or side is None or kind is None:
         missing = "symbol" if symbol is None else "side" if side is None else "orderType"
-        raise _wrong("OrderExecutePayload", missing, f"field `{missing}` is required")
+        raise wrong(_EXECUTE, missing, f"field `{missing}` is required")
     tif_word = row.word("timeInForce", _TIFS)
     plan = OrderPlan(
         symbol=symbol,
         side=_SIDES[side],
         market=kind == "Market",
-        qty=_quantity(row.decimal("quantity")),
+        qty=row.quantity("quantity"),
         quote_qty=_money(row.decimal("quoteQuantity")),
-        px=_price(row.decimal("price")),
+        px=row.price("price"),
         tif=_TIFS[tif_word or "GTC"],
         post_only=bool(row.flag("postOnly")),
         reduce_only=row.flag("reduceOnly"),
         client_id=row.uint32("clientId"),
-        stp=row.word("selfTradePrevention", dict.fromkeys(_STP)) or "RejectTaker",
+        stp=row.word("selfTradePrevention", dict.fromkeys(sorted(_STP))) or "RejectTaker",
         slippage=row.decimal("slippageTolerance"),
         slippage_in_ticks=row.word("slippageToleranceType", {"TickSize": 1, "Percent": 1})
         == "TickSize",
-        raw=dict(params),
+        condition=read_condition(row, default_by),
+        legs=read_legs(row, default_by),
     )
     _check_combination(plan)
     return plan
+
+
+def _check_spot_fields(row: Reader) -> None:
+    """Check members that mean nothing on a perpetual but must have the right type."""
+    for name in ("autoLend", "autoLendRedeem", "autoBorrow", "autoBorrowRepay"):
+        row.flag(name)
+    row.integer("brokerId", _BROKER_MAX, "uint16")
 
 
 def _check_combination(plan: OrderPlan) -> None:
     if plan.market:
         _check_market(plan)
         return
-    if plan.qty is None:
+    if plan.qty is None and plan.condition is None:
         raise bad_request("Must specify `quantity` for a limit order")
     if plan.px is None:
         raise bad_request("Must specify `price` for a limit order")
@@ -194,31 +153,13 @@ def _check_combination(plan: OrderPlan) -> None:
 
 
 def _check_market(plan: OrderPlan) -> None:
-    if (plan.qty is None) == (plan.quote_qty is None):
+    if plan.condition is not None:
+        if plan.quote_qty is not None:
+            raise bad_request("Cannot specify `quoteQuantity` for a trigger order")
+    elif (plan.qty is None) == (plan.quote_qty is None):
         raise bad_request("Must specify exactly one of `quantity` or `quoteQuantity`")
     if plan.post_only:
         raise bad_request("Market orders cannot be post only")
-
-
-def _price(value: Decimal | None) -> Px | None:
-    units = _exact(value, Deny.BAD_TICK)
-    if units == 0:
-        raise ApiError(400, "INVALID_PRICE", "Price is below the minimum allowed value")
-    return None if units is None else Px(units)
-
-
-def _quantity(value: Decimal | None) -> Qty | None:
-    units = _exact(value, Deny.BAD_STEP)
-    return None if units is None else Qty(units)
-
-
-def _exact(value: Decimal | None, too_fine: Deny) -> int | None:
-    if value is None:
-        return None
-    try:
-        return nano(value)
-    except ValueError:
-        raise refusal(too_fine) from None
 
 
 def _money(value: Decimal | None) -> int | None:
@@ -264,14 +205,14 @@ def order_key(params: Params, *, from_query: bool, strict: bool) -> OrderKey:
     Raises:
         ApiError: malformed, or not exactly one id.
     """
-    row = _Reader(params, "OrderCancelPayload")
+    row = Reader(params, _CANCEL)
     symbol = row.text("symbol")
     if symbol is None:
-        raise _wrong("OrderCancelPayload", "symbol", "field `symbol` is required")
+        raise wrong(_CANCEL, "symbol", "field `symbol` is required")
     value = params.get("clientId")
     if isinstance(value, str) and (from_query or not strict):
         if not _DIGITS.fullmatch(value) or int(value) > CLIENT_ID_MAX:
-            raise _wrong("OrderCancelPayload", "clientId", "Expected a uint32")
+            raise wrong(_CANCEL, "clientId", "Expected a uint32")
         client_id: int | None = int(value)
     else:
         client_id = row.uint32("clientId")

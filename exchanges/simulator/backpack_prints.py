@@ -125,11 +125,11 @@ class Prints:
         found = self.bars(symbol, interval, begins, now)
         return found[-1] if found and found[-1].start == begins else None
 
-    def day(self, symbol: str, now: Ns) -> Bar | None:
-        """Return the last 24 hours as one bar, or None when nothing has traded."""
+    def day(self, symbol: str, now: Ns, minutes: int = DAY_MINUTES) -> Bar | None:
+        """Return the last 24 hours (or ``minutes``) as one bar, or None when nothing traded."""
         total: Bar | None = None
         for minute in self._minutes.get(symbol, ()):
-            if minute.start <= now - DAY_MINUTES * MINUTE_NS:
+            if minute.start <= now - minutes * MINUTE_NS:
                 continue
             if total is None:
                 total = minute.copy(minute.start)

@@ -4,29 +4,39 @@ Imports the engine's interface and the domain only; the clock, the faults and th
 injected. Real clients work against it unmodified but for their base URLs.
 """
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from exchanges.simulator.api import Engine
 from exchanges.simulator.backpack_account import AccountApi
+from exchanges.simulator.backpack_cancels import CancelApi
 from exchanges.simulator.backpack_desk import Credentials, Desk, Driver, Faults
+from exchanges.simulator.backpack_faults import Mischief
 from exchanges.simulator.backpack_gate import Gate, error_middleware
+from exchanges.simulator.backpack_history import HistoryApi
 from exchanges.simulator.backpack_options import BackpackOptions
 from exchanges.simulator.backpack_orders import OrderApi
 from exchanges.simulator.backpack_public import PublicApi
 from exchanges.simulator.backpack_streams import Streams
+from exchanges.simulator.backpack_triggers import TriggerBook
+from exchanges.simulator.backpack_wallet import WalletApi
 from exchanges.simulator.backpack_words import ApiError
+from exchanges.simulator.model import SimAccount
+from exchanges.simulator.wirelog import WIRE_LOG
 
 _SHUTDOWN_SECONDS = 1.0
 
 
 class BackpackServer:
-    """Serves one account of one engine over HTTP and WebSocket.
+    """Serves the accounts of one engine over HTTP and WebSocket.
 
     Args:
-        engine: the matching engine; its first account is served, or one is created.
+        engine: the matching engine.
         driver: the venue's clock, Unix ns.
         faults: the fault board.
-        credentials: the account's ED25519 key pair; only the public half is used.
+        credentials: the accounts' ED25519 key pairs, one or several; only the public halves are
+            used. Each opens the engine's next account, or a new one when there is none.
         options: switches of what the venue leaves open.
     """
 
@@ -35,13 +45,17 @@ class BackpackServer:
         engine: Engine,
         driver: Driver,
         faults: Faults,
-        credentials: Credentials,
+        credentials: Credentials | Sequence[Credentials],
         options: BackpackOptions | None = None,
     ) -> None:
         chosen = BackpackOptions() if options is None else options
-        self._desk = Desk(engine, driver, faults, credentials, chosen)
-        self._streams = Streams(self._desk)
-        self._orders = OrderApi(self._desk, Gate(self._desk))
+        keys = credentials if isinstance(credentials, Sequence) else (credentials,)
+        self._desk = Desk(engine, driver, faults, keys, chosen)
+        self._triggers = TriggerBook(self._desk)
+        self._mischief = Mischief(self._desk)
+        self._streams = Streams(self._desk, self._triggers, self._mischief)
+        self._triggers.attach()
+        self._orders = OrderApi(self._desk, Gate(self._desk), self._triggers)
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -50,6 +64,19 @@ class BackpackServer:
         """The port that is listened on; 0 before ``start``."""
         return self._port
 
+    def add_account(self, credentials: Credentials, account_id: str | None = None) -> SimAccount:
+        """Serve one more account, or one more key of an account, from now on.
+
+        Args:
+            credentials: its key; only the public half is used.
+            account_id: the engine's account, created when it does not exist; None takes the first
+                that no key opens yet, or creates one.
+
+        Raises:
+            ValueError: not an ED25519 verifying key, or one that opens another account.
+        """
+        return self._desk.add_account(credentials, account_id)
+
     async def start(self, host: str, port: int) -> None:
         """Listen; ``port`` 0 takes any free one.
 
@@ -57,7 +84,10 @@ class BackpackServer:
             OSError: the address cannot be bound.
         """
         runner = web.AppRunner(
-            self._application(), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS
+            self._application(),
+            access_log=None,
+            logger=WIRE_LOG,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
         )
         await runner.setup()
         site = web.TCPSite(runner, host, port)
@@ -80,14 +110,22 @@ class BackpackServer:
             self._runner = None
 
     def _application(self) -> web.Application:
-        public = PublicApi(self._desk)
+        desk, gate = self._desk, Gate(self._desk)
+        public = PublicApi(desk)
         public.follow(self._streams.update_ids)
-        account = AccountApi(self._desk, Gate(self._desk))
         app = web.Application(
-            middlewares=[error_middleware(self._desk)],
-            client_max_size=self._desk.options.max_body,
+            middlewares=[error_middleware(desk, self._mischief.act)],
+            client_max_size=desk.options.max_body,
         )
-        app.add_routes([*public.routes(), *self._orders.routes(), *account.routes()])
+        for api in (
+            public,
+            self._orders,
+            CancelApi(desk, gate, self._triggers),
+            AccountApi(desk, gate, self._triggers),
+            HistoryApi(desk, gate, self._triggers),
+            WalletApi(desk, gate),
+        ):
+            app.add_routes(api.routes())
         app.add_routes([web.get("/", self._socket), web.get("/ws", self._socket)])
         return app
 

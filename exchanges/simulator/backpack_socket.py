@@ -11,9 +11,10 @@ from aiohttp import WSMsgType, web
 
 from exchanges.simulator.backpack_options import BackpackOptions
 
+Key = tuple[str, str]
+"""The account of a private stream, empty for a public one, and the stream's name."""
 Handler = Callable[["Socket", bytes], None]
 _GOING_AWAY = 1001
-_CLOSE_SECONDS = 1.0
 
 
 class Socket:
@@ -29,7 +30,7 @@ class Socket:
         )
         self._alive_at = 0.0
         self.muted = False
-        self.streams: set[str] = set()
+        self.streams: set[Key] = set()
 
     async def serve(self, request: web.Request, handle: Handler) -> web.WebSocketResponse:
         """Run the connection until either side ends it."""
@@ -59,7 +60,7 @@ class Socket:
     async def close(self) -> None:
         """Say goodbye (1001) and drop a client that does not answer in time."""
         try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
+            async with asyncio.timeout(self._options.goodbye_seconds):
                 await self._ws.close(code=_GOING_AWAY, message=b"server shutdown")
         except (TimeoutError, ConnectionError):
             self.drop()

@@ -10,12 +10,14 @@ from aiohttp import web
 
 from exchanges.simulator import backpack_frames as frames
 from exchanges.simulator.backpack_auth import SignatureError, Stamp, string_to_sign
-from exchanges.simulator.backpack_codec import open_interest
 from exchanges.simulator.backpack_desk import Desk
-from exchanges.simulator.backpack_orders import UNKNOWN_STATUS, reply_status
+from exchanges.simulator.backpack_faults import Mischief
+from exchanges.simulator.backpack_members import Member
 from exchanges.simulator.backpack_payload import decode
-from exchanges.simulator.backpack_prints import kline_frame, trade_number
-from exchanges.simulator.backpack_socket import Socket
+from exchanges.simulator.backpack_positions import open_interest
+from exchanges.simulator.backpack_prints import Bar, kline_frame, trade_number
+from exchanges.simulator.backpack_private import PrivateFeed
+from exchanges.simulator.backpack_socket import Key, Socket
 from exchanges.simulator.backpack_topics import (
     DEPTH_WINDOWS_MS,
     Kind,
@@ -23,12 +25,12 @@ from exchanges.simulator.backpack_topics import (
     TopicError,
     parse_topic,
 )
+from exchanges.simulator.backpack_triggers import TriggerBook
 from exchanges.simulator.backpack_words import ApiError, Json
 from exchanges.simulator.model import (
     BookChanged,
     EngineEvent,
     OrderChanged,
-    PositionChanged,
     PublicTrade,
 )
 from strategy.domain import Level, Ns, Px, Qty
@@ -41,6 +43,7 @@ _FIRST_UPDATE_ID = 1_662_976_171
 _SIGNATURE_PARTS = 4
 _BAD_JSON = 4002
 _BAD_SIGNATURE = 4003
+_FLOOD = 100
 
 
 @dataclass(slots=True)
@@ -57,18 +60,22 @@ class _Window:
 class Streams:
     """Every socket of the venue and what it subscribed to."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, triggers: TriggerBook, mischief: Mischief) -> None:
         self._desk = desk
-        self._orders = frames.OrderFeed(desk.engine)
-        self._sockets: set[Socket] = set()
-        self._subscribers: dict[str, set[Socket]] = {}
+        self._mischief = mischief
+        mischief.drop_sockets = self._drop_all
+        self._private = PrivateFeed(desk, triggers, self._to_owner, self._is_heard)
+        self._sockets: dict[Socket, None] = {}
+        self._subscribers: dict[Key, set[Socket]] = {}
         self._topics: dict[str, Topic] = {}
+        """Public streams that have a subscriber, by name."""
+        self._crossed: dict[str, Px] = {}
+        """The bid through the ask that F66 shows, by market."""
         self._touch: dict[str, tuple[Level, Level]] = {}
-        self._held = {
-            symbol: held.qty for symbol, held in desk.account.positions.items() if held.qty
-        }
         self._windows: dict[str, _Window] = {}
         self._sent_bars: dict[str, tuple[int, int]] = {}
+        self._open_bars: dict[str, Bar] = {}
+        """The bar last published of each k-line stream, until its end has been told."""
         self._sent_days: dict[str, tuple[int, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._ticks = 0
@@ -93,13 +100,13 @@ class Streams:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Run one connection."""
         socket = Socket(self._desk.options, request.transport)
-        self._sockets.add(socket)
+        self._sockets[socket] = None
         try:
             return await socket.serve(request, self._handle)
         finally:
-            self._sockets.discard(socket)
-            for name in list(socket.streams):
-                self._leave(socket, name)
+            self._sockets.pop(socket, None)
+            for key in list(socket.streams):
+                self._leave(socket, key)
 
     def _handle(self, socket: Socket, raw: bytes) -> None:
         message: Any = None
@@ -107,9 +114,11 @@ class Streams:
             message = _message(raw)
             self._request(socket, message)
         except TopicError as error:
-            known = isinstance(message, dict) and isinstance(message.get("id"), int | str)
             body = {"code": error.code, "message": error.message}
-            socket.offer(_text({"id": message["id"] if known else None, "error": body}))
+            socket.offer(_text({"id": _request_id(message), "error": body}))
+        else:
+            if self._desk.options.subscribe_ack:
+                socket.offer(_text({"id": _request_id(message), "result": None}))
 
     def _request(self, socket: Socket, message: Mapping[str, Any]) -> None:
         method, params = message.get("method"), message.get("params")
@@ -118,91 +127,122 @@ class Streams:
         if not isinstance(params, list) or not all(isinstance(name, str) for name in params):
             raise TopicError(_BAD_JSON, "Invalid params")
         if method == "UNSUBSCRIBE":
-            for name in params:
-                self._leave(socket, name)
+            for key in [key for key in socket.streams if key[1] in params]:
+                self._leave(socket, key)
             return
         topics = [parse_topic(name) for name in params]
+        owner: Member | None = None
         if any(topic.private for topic in topics):
-            self._authenticate(message.get("signature"))
+            owner = self._authenticate(message.get("signature"))
+        if topics and self._desk.fault("F51") is not None:
+            # A zombie: the venue took the subscription and never serves it.
+            return
         for topic in topics:
-            self._join(socket, topic)
+            self._join(socket, topic, owner)
 
-    def _authenticate(self, signature: Any) -> None:
+    def _authenticate(self, signature: Any) -> Member:
         if (
             not isinstance(signature, list)
             or len(signature) != _SIGNATURE_PARTS
             or not all(isinstance(part, str) for part in signature)
         ):
             raise TopicError(_BAD_SIGNATURE, "Missing signature")
-        desk = self._desk
+        members = self._desk.members
         try:
             key, signed, timestamp, window = signature
             stamp = Stamp(key, signed, timestamp, window)
             text = string_to_sign("subscribe", {}, stamp.timestamp, stamp.window)
-            desk.keys.verify(stamp, text, desk.clock())
+            self._desk.check_key()
+            return members[members.keys.verify(stamp, text, self._desk.wall())]
         except SignatureError as error:
-            desk.account.signature_failures += 1
+            members.named(signature[0]).account.signature_failures += 1
             raise TopicError(_BAD_SIGNATURE, error.message) from None
         except ApiError as error:
             raise TopicError(_BAD_SIGNATURE, error.message) from None
 
-    def _join(self, socket: Socket, topic: Topic) -> None:
+    def _join(self, socket: Socket, topic: Topic, owner: Member | None) -> None:
         # A market that does not exist, or is closed, is silent rather than refused (venues.md F).
-        if topic.symbol and topic.symbol not in self._desk.engine.markets:
+        market = self._desk.engine.markets.get(topic.symbol)
+        if topic.symbol and (market is None or market.state == "Closed"):
             return
-        socket.streams.add(topic.name)
-        self._topics[topic.name] = topic
-        self._subscribers.setdefault(topic.name, set()).add(socket)
-        if topic.kind is Kind.POSITIONS:
-            self._push_positions(socket, topic)
+        key = (owner.id if owner is not None and topic.private else "", topic.name)
+        socket.streams.add(key)
+        self._subscribers.setdefault(key, set()).add(socket)
+        if not topic.private:
+            self._topics[topic.name] = topic
+        elif owner is not None and topic.kind is Kind.POSITIONS:
+            for data in self._private.positions(owner, topic.symbol):
+                socket.offer(_text({"stream": topic.name, "data": data}))
 
-    def _leave(self, socket: Socket, name: str) -> None:
-        socket.streams.discard(name)
-        members = self._subscribers.get(name)
+    def _leave(self, socket: Socket, key: Key) -> None:
+        socket.streams.discard(key)
+        members = self._subscribers.get(key)
         if members is None:
             return
         members.discard(socket)
         if not members:
-            for memory in (self._subscribers, self._topics, self._windows):
-                memory.pop(name, None)
-            self._sent_bars.pop(name, None)
-            self._sent_days.pop(name, None)
-
-    def _push_positions(self, socket: Socket, topic: Topic) -> None:
-        if self._desk.fault("F51") is not None:
-            return
-        now = self._desk.now()
-        for held in self._desk.account.positions.values():
-            if held.qty and topic.symbol in ("", held.symbol):
-                data = frames.position(self._desk.engine, held, None, now, now)
-                socket.offer(_text({"stream": topic.name, "data": data}))
+            del self._subscribers[key]
+            if not key[0]:
+                self._topics.pop(key[1], None)
+                self._windows.pop(key[1], None)
+                self._sent_bars.pop(key[1], None)
+                self._open_bars.pop(key[1], None)
+                self._sent_days.pop(key[1], None)
 
     # --- fan-out -----------------------------------------------------------------------------
 
-    def _publish(self, name: str, data: Json) -> None:
-        members = self._subscribers.get(name)
-        if not members:
+    def _publish(self, name: str, data: Json, account: str = "") -> None:
+        key = (account, name)
+        if not self._subscribers.get(key):
             return
         if self._desk.fault("F49") is not None:
             self._mute()
+        if self._silenced(private=bool(account)):
+            return
         text = _text({"stream": name, "data": data})
-        for socket in members:
+        self._offer(key, text)
+
+    def _offer(self, key: Key, text: str) -> None:
+        for socket in self._subscribers.get(key, ()):
             socket.offer(text)
+
+    def _silenced(self, *, private: bool) -> bool:
+        """Return whether F56 has this surface silent while the other goes on."""
+        split = self._desk.fault("F56")
+        if split is None:
+            return False
+        mode: str = split.get("mode", "public")
+        return private == (mode == "private")
 
     def _mute(self) -> None:
         # A half-open connection never recovers: only a new one hears anything.
         for socket in self._sockets:
             socket.muted = True
 
+    def _drop_all(self) -> None:
+        for socket in self._sockets:
+            socket.drop()
+
+    def _to_owner(self, member: Member, kind: Kind, symbol: str, data: Json) -> None:
+        self._publish(f"{kind}.{symbol}", data, member.id)
+        self._publish(str(kind), data, member.id)
+
+    def _is_heard(self, member: Member, kind: Kind) -> bool:
+        return any(
+            account == member.id and name.startswith(kind) for account, name in self._subscribers
+        )
+
     def _on_event(self, event: EngineEvent) -> None:
         if isinstance(event, BookChanged):
             self._on_book(event)
         elif isinstance(event, PublicTrade):
             self._on_trade(event)
-        elif isinstance(event, OrderChanged):
-            self._on_order(event)
-        elif isinstance(event, PositionChanged):
-            self._on_position(event)
+        else:
+            self._private.on_event(event)
+            if isinstance(event, OrderChanged) and event.fill is not None and event.fill.forced:
+                inst = self._desk.engine.markets[event.fill.symbol].instrument
+                data = frames.liquidation(inst, event.fill, self._desk.clock())
+                self._publish(str(Kind.LIQUIDATION), data)
 
     def _on_book(self, event: BookChanged) -> None:
         symbol = event.symbol
@@ -210,15 +250,26 @@ class Streams:
         number = self.update_ids[symbol]
         inst = self._desk.engine.markets[symbol].instrument
         name = f"{Kind.DEPTH}.{symbol}"
-        if name in self._subscribers and self._desk.fault("F50") is None:
+        if ("", name) in self._subscribers and self._desk.fault("F50") is None:
             times = (self._desk.clock(), event.at)
-            self._publish(name, frames.depth(inst, event.bids, event.asks, (number,) * 2, times))
+            bids = event.bids + self._crossing(symbol)
+            self._publish(name, frames.depth(inst, bids, event.asks, (number,) * 2, times))
         for label in DEPTH_WINDOWS_MS:
             self._collect(f"{Kind.DEPTH}.{label}.{symbol}", event, number)
         self._book_ticker(event, number)
 
+    def _crossing(self, symbol: str) -> tuple[Level, ...]:
+        """Return the crossing bid of F66 as it changed: shown, moved or taken back."""
+        old, new = self._crossed.pop(symbol, None), self._desk.crossing(symbol)
+        gone = () if old is None or (new is not None and new[0] == old) else ((old, Qty(0)),)
+        if new is None:
+            return gone
+        self._desk.fault("F66")
+        self._crossed[symbol] = new[0]
+        return (*gone, new)
+
     def _collect(self, name: str, event: BookChanged, number: int) -> None:
-        if name not in self._subscribers:
+        if ("", name) not in self._subscribers:
             return
         window = self._windows.setdefault(name, _Window(first=number))
         window.last, window.at = number, event.at
@@ -227,9 +278,12 @@ class Streams:
 
     def _book_ticker(self, event: BookChanged, number: int) -> None:
         name = f"{Kind.BOOK_TICKER}.{event.symbol}"
-        if name not in self._subscribers:
+        if ("", name) not in self._subscribers:
             return
         bids, asks = self._desk.engine.book(event.symbol, 1)
+        crossing = self._desk.crossing(event.symbol)
+        if crossing is not None:
+            bids = [crossing]
         if not bids or not asks or self._touch.get(event.symbol) == (bids[0], asks[0]):
             return
         self._touch[event.symbol] = (bids[0], asks[0])
@@ -239,66 +293,43 @@ class Streams:
 
     def _on_trade(self, event: PublicTrade) -> None:
         name = f"{Kind.TRADE}.{event.symbol}"
-        if name in self._subscribers:
+        if ("", name) in self._subscribers:
             inst = self._desk.engine.markets[event.symbol].instrument
             number = trade_number(event.trade_id)
-            self._publish(name, frames.trade(inst, event, number, self._desk.clock()))
-
-    def _private(self, kind: Kind, symbol: str, data: Json) -> None:
-        self._publish(f"{kind}.{symbol}", data)
-        self._publish(str(kind), data)
-
-    def _on_order(self, event: OrderChanged) -> None:
-        order = event.order
-        if order.request.account != self._desk.account_id:
-            return
-        symbol = order.request.symbol
-        for data in self._orders.frames(event, self._desk.clock()):
-            for copy in self._spoiled(data, reply_status(order, self._desk.options)):
-                self._private(Kind.ORDERS, symbol, copy)
-
-    def _spoiled(self, data: Json, remainder: str | None) -> list[Json]:
-        """Apply the injected faults of order messages; returns what is really sent."""
-        if remainder is not None and data["e"] == "orderExpired":
-            data["X"] = remainder
-        if not any(name.startswith(Kind.ORDERS) for name in self._subscribers):
-            return []
-        if data["e"] != "orderFill":
-            if self._desk.fault("F29") is not None:
-                data["X"] = UNKNOWN_STATUS
-            return [data]
-        if self._desk.fault("F24") is not None:
-            return []
-        return [data, data] if self._desk.fault("F19") is not None else [data]
-
-    def _on_position(self, event: PositionChanged) -> None:
-        if event.account != self._desk.account_id:
-            return
-        held = event.position
-        before = self._held.get(held.symbol, 0)
-        self._held[held.symbol] = held.qty
-        if before or held.qty:
-            word = frames.position_event(before, held.qty)
-            now = self._desk.clock()
-            data = frames.position(self._desk.engine, held, word, now, event.at)
-            self._private(Kind.POSITIONS, held.symbol, data)
+            shown = self._desk.shown(event)
+            self._publish(name, frames.trade(inst, shown, number, self._desk.clock()))
 
     # --- timed publications ------------------------------------------------------------------
 
     def _tick(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(_TICK_MS / 1000, self._tick)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(_TICK_MS / 1000, self._tick)
         if not self._sockets:
             return
         if self._desk.down():
-            for socket in self._sockets:
-                socket.drop()
+            self._drop_all()
             return
         if self._desk.fault("F49") is not None:
             self._mute()
+        self._mischief.act()
+        self._private.flush()
+        self._flood()
         self._ticks += 1
         now = self._desk.clock()
         for topic in list(self._topics.values()):
             self._timed(topic, now)
+
+    def _flood(self) -> None:
+        """Send many messages that change nothing on every realtime book stream (F57)."""
+        spec = self._desk.peek("F57")
+        if spec is None:
+            return
+        self._desk.fault("F57")
+        now = self._desk.clock()
+        for topic in list(self._topics.values()):
+            if topic.kind is Kind.DEPTH and not topic.detail:
+                for _ in range(int(spec.get("messages", _FLOOD))):
+                    self._on_book(BookChanged(topic.symbol, (), (), now, 0))
 
     def _timed(self, topic: Topic, now: Ns) -> None:
         if topic.kind is Kind.DEPTH:
@@ -329,20 +360,35 @@ class Streams:
                 self._sent_days[topic.name] = (day.start, day.count)
                 self._publish(topic.name, frames.ticker(topic.symbol, day, now))
         elif topic.kind is Kind.KLINE:
-            bar = self._desk.prints.bar(topic.symbol, topic.detail, now)
-            if bar is not None and self._sent_bars.get(topic.name) != (bar.start, bar.count):
-                self._sent_bars[topic.name] = (bar.start, bar.count)
-                self._publish(topic.name, kline_frame(topic.symbol, bar, topic.detail, now))
+            self._bar(topic, now)
+
+    def _bar(self, topic: Topic, now: Ns) -> None:
+        """Publish a bar that changed, and once more, with ``X``, when it is closed (B5)."""
+        bar = self._desk.prints.bar(topic.symbol, topic.detail, now)
+        last = self._open_bars.get(topic.name)
+        if last is not None and (bar is None or bar.start != last.start):
+            del self._open_bars[topic.name]
+            self._publish(topic.name, kline_frame(topic.symbol, last, topic.detail, now))
+        if bar is not None and self._sent_bars.get(topic.name) != (bar.start, bar.count):
+            self._sent_bars[topic.name] = (bar.start, bar.count)
+            self._open_bars[topic.name] = bar
+            self._publish(topic.name, kline_frame(topic.symbol, bar, topic.detail, now))
 
 
 def _message(raw: bytes) -> Json:
     try:
         message = decode(raw)
     except ApiError:
-        raise TopicError(_BAD_JSON, "Invalid JSON") from None
+        raise TopicError(_BAD_JSON, "Parse error") from None
     if not isinstance(message, dict):
-        raise TopicError(_BAD_JSON, "Invalid JSON")
+        raise TopicError(_BAD_JSON, "Parse error")
     return message
+
+
+def _request_id(message: Any) -> int | str | None:
+    """Return the ``id`` of a request, to be echoed (venues.md B5)."""
+    found = message.get("id") if isinstance(message, dict) else None
+    return found if isinstance(found, int | str) else None
 
 
 def _text(frame: Json) -> str:

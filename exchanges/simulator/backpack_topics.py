@@ -84,7 +84,7 @@ def parse_topic(name: str) -> Topic:
 
 
 def _private(name: str) -> Topic:
-    for kind in PRIVATE:
+    for kind in sorted(PRIVATE):
         if name == kind:
             return Topic(name, kind, "")
         symbol = name.removeprefix(f"{kind}.")

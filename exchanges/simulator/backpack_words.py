@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from exchanges.simulator.model import Deny, Ended, Phase, SimOrder
+from exchanges.simulator.model import Deny, Ended, Origin, Phase, SimFill, SimOrder
 from strategy.domain import NANO, Bps, Ns, Side, plain
 
 Json = dict[str, Any]
@@ -19,6 +19,15 @@ SETTLE = "USDC"
 CLIENT_ID_MAX = 2**32 - 1
 USER_ID = 1_813_870
 LIQUIDATION_ORIGIN = "LIQUIDATION_AUTOCLOSE"
+ADL_ORIGIN = "ADL_AUTOCLOSE"
+SYSTEM_TYPES = {
+    LIQUIDATION_ORIGIN: "LiquidatePositionOnBook",
+    ADL_ORIGIN: "LiquidatePositionOnAdl",
+    "BACKSTOP_LIQUIDITY_PROVIDER": "LiquidatePositionOnBackstop",
+    "COLLATERAL_CONVERSION": "CollateralConversion",
+    "SETTLEMENT_AUTOCLOSE": "FutureExpiry",
+}
+"""``systemOrderType`` over REST for each ``O`` of the order stream but USER (venues.md B5)."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -106,7 +115,7 @@ _EXPIRY = {
     Ended.LIQUIDATION: "Liquidation",
 }
 _CANCELLED = frozenset({Ended.CLIENT_CANCEL, Ended.CLIENT_BULK_CANCEL, Ended.DISCONNECT_CANCEL})
-REMAINDER = frozenset({Ended.IOC, Ended.MARKET, Ended.PRICE_IMPACT})
+REMAINDER = frozenset({Ended.IOC, Ended.FOK, Ended.MARKET, Ended.PRICE_IMPACT})
 """Endings of an order that took what it could; its final word is uncertain (venues.md D9)."""
 
 
@@ -144,6 +153,24 @@ def expiry_reason(order: SimOrder) -> str | None:
     if order.ended is Ended.IOC and order.request.extra.get("tolerance"):
         return "SlippageToleranceExceeded"
     return _EXPIRY.get(order.ended, "Unknown")
+
+
+_ORIGINS = {Origin.LIQUIDATION: LIQUIDATION_ORIGIN, Origin.ADL: ADL_ORIGIN}
+
+
+def origin(order: SimOrder | None, fill: SimFill | None) -> str:
+    """Return who made the order, as the stream's ``O``: USER, or the venue's own reason."""
+    if fill is not None:
+        return _ORIGINS.get(fill.origin, "USER")
+    extra = {} if order is None else order.request.extra
+    if not extra.get("forced"):
+        return "USER"
+    return ADL_ORIGIN if extra.get("origin") is Origin.ADL else LIQUIDATION_ORIGIN
+
+
+def system_type(order: SimOrder | None, fill: SimFill | None) -> str | None:
+    """Return REST's word for ``origin``; None for the user's own orders."""
+    return SYSTEM_TYPES.get(origin(order, fill))
 
 
 def side_word(side: Side) -> str:

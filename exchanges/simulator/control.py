@@ -1,41 +1,54 @@
-"""The simulator's control server: state, audit, faults, market (JSON over HTTP).
+"""The simulator's control server: state, audit, faults, market, accounts (JSON over HTTP).
 
 For tests and operators of a simulation; no venue has such a surface. Imports ``strategy.domain``
 and simulator modules only. What cannot be served is answered 400 ``{"error": one clear line}``.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
-import orjson
 from aiohttp import web
 
+from exchanges.simulator.control_accounts import AccountRoutes, money_row
+from exchanges.simulator.control_words import (
+    ControlError,
+    Json,
+    body_of,
+    number,
+    only,
+    plain_or_none,
+    reply,
+    venue_of,
+)
 from exchanges.simulator.faults import FaultError
 from exchanges.simulator.model import SimOrder
+from exchanges.simulator.roster import Roster
 from exchanges.simulator.universe import Universe
+from exchanges.simulator.wirelog import WIRE_LOG
 from strategy.domain import NANO, Venue, plain
+
+__all__ = ["ControlError", "ControlServer"]
 
 _SHUTDOWN_SECONDS = 1.0
 _LOWEST_SHIFT = -9_999
 _HIGHEST = 1_000_000
 """Bound of shift and liquidity: beyond it the prices and sizes mean nothing."""
 
-Json = dict[str, Any]
-
-
-class ControlError(ValueError):
-    """A request that cannot be served; the text is one clear line."""
-
 
 class ControlServer:
-    """Serves one universe and its fault board.
+    """Serves one universe, its fault board and its accounts.
 
-    ``GET /state``, ``GET /audit``, ``GET|POST|DELETE /faults`` and ``POST /market``.
+    ``GET /state``, ``GET /audit``, ``GET|POST|DELETE /faults``, ``POST /market``,
+    ``POST|PATCH /accounts`` and ``POST /liquidate``.
+
+    Args:
+        universe: the simulated venues.
+        roster: opens further accounts.
     """
 
-    def __init__(self, universe: Universe) -> None:
+    def __init__(self, universe: Universe, roster: Roster) -> None:
         self._universe = universe
+        self._accounts = AccountRoutes(universe, roster)
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -59,9 +72,12 @@ class ControlServer:
                 web.post("/faults", self._add_fault),
                 web.delete("/faults", self._clear_faults),
                 web.post("/market", self._market),
+                *self._accounts.routes(),
             ]
         )
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        runner = web.AppRunner(
+            app, access_log=None, logger=WIRE_LOG, shutdown_timeout=_SHUTDOWN_SECONDS
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port).start()
@@ -80,7 +96,7 @@ class ControlServer:
     # --- reading -----------------------------------------------------------------------------
 
     async def _state(self, _: web.Request) -> web.Response:
-        return _reply({venue.value: self._venue_state(venue) for venue in Venue})
+        return reply({venue.value: self._venue_state(venue) for venue in Venue})
 
     def _venue_state(self, venue: Venue) -> Json:
         universe = self._universe
@@ -103,10 +119,12 @@ class ControlServer:
             "equity": plain(engine.equity(name)),
             "fees_paid": plain(account.fees_paid),
             "volume": plain(account.volume),
-            "bid": _plain(bid),
-            "ask": _plain(ask),
+            "bid": plain_or_none(bid),
+            "ask": plain_or_none(ask),
             "market": engine.markets[symbol].state,
             "loops": universe.loops,
+            "accounts": self._accounts.rows(venue),
+            "money": money_row(engine),
         }
 
     async def _audit(self, _: web.Request) -> web.Response:
@@ -116,19 +134,19 @@ class ControlServer:
             for order in engine.orders.values()
         ]
         rows.sort(key=lambda row: row[0])
-        return _reply({"orders": [row for _, row in rows]})
+        return reply({"orders": [row for _, row in rows]})
 
     async def _faults(self, _: web.Request) -> web.Response:
         return self._fault_reply()
 
     def _fault_reply(self) -> web.Response:
         board = self._universe.faults
-        return _reply({"faults": board.active(), "taken": board.taken})
+        return reply({"faults": board.active(), "taken": board.taken})
 
     # --- acting ------------------------------------------------------------------------------
 
     async def _add_fault(self, request: web.Request) -> web.Response:
-        self._universe.faults.add(await _body(request))
+        self._universe.faults.add(await body_of(request))
         self._universe.apply_faults()
         return self._fault_reply()
 
@@ -138,37 +156,27 @@ class ControlServer:
         return self._fault_reply()
 
     async def _market(self, request: web.Request) -> web.Response:
-        spec = await _body(request)
+        spec = await body_of(request)
         venue = self._venue(spec)
-        unknown = sorted(spec.keys() - {"venue", "ticker", "shift_bps", "halt", "liquidity"})
-        if unknown:
-            raise ControlError(f"{unknown[0]} is unknown: use shift_bps, halt or liquidity")
+        only(spec, "venue", "ticker", "shift_bps", "halt", "liquidity")
         halt = spec.get("halt")
         if halt is not None and not isinstance(halt, bool):
             raise ControlError(f"halt {halt!r} is not true or false")
-        shift = _number(spec, "shift_bps", _LOWEST_SHIFT)
-        if shift is not None and shift != int(shift):
-            raise ControlError(f"shift_bps {spec['shift_bps']!r} is not a whole number")
-        liquidity = _number(spec, "liquidity", 0)
+        shift = number(spec, "shift_bps", _LOWEST_SHIFT, _HIGHEST, whole=True)
+        liquidity = number(spec, "liquidity", 0, _HIGHEST)
         self._universe.set_market(
             venue,
             shift_bps=None if shift is None else int(shift),
             halt=halt,
             liquidity=None if liquidity is None else int(liquidity * NANO),
         )
-        return _reply(self._venue_state(venue))
+        return reply(self._venue_state(venue))
 
     def _venue(self, spec: Mapping[str, Any]) -> Venue:
-        name, ticker = spec.get("venue"), spec.get("ticker")
-        listed = self._universe.source.ticker
-        for venue in Venue:
-            if name == venue.value:
-                if ticker not in (listed, self._universe.symbols[venue]):
-                    raise ControlError(f"ticker {ticker!r} is not simulated: use {listed!r}")
-                return venue
-        raise ControlError(
-            f"venue {name!r} is unknown: use one of {', '.join(v.value for v in Venue)}"
-        )
+        venue, ticker, listed = venue_of(spec), spec.get("ticker"), self._universe.source.ticker
+        if ticker not in (listed, self._universe.symbols[venue]):
+            raise ControlError(f"ticker {ticker!r} is not simulated: use {listed!r}")
+        return venue
 
 
 def _audit_row(venue: Venue, order: SimOrder) -> Json:
@@ -177,13 +185,14 @@ def _audit_row(venue: Venue, order: SimOrder) -> Json:
     why = order.deny or order.ended
     return {
         "venue": venue.value,
+        "account": request.account,
         "order_id": order.order_id,
         "client_id": request.client_id,
         "side": str(request.side),
-        "price": _plain(request.px),
+        "price": plain_or_none(request.px),
         "size": plain(order.qty),
         "filled": plain(order.cum),
-        "avg_price": _plain(average),
+        "avg_price": plain_or_none(average),
         "fee": plain(order.fee),
         "time_in_force": request.tif.value,
         "post_only": request.post_only,
@@ -194,46 +203,13 @@ def _audit_row(venue: Venue, order: SimOrder) -> Json:
         "done_at": _time(order.done_at),
         "status": order.phase.value,
         "reason": "" if why is None else why.value,
-        "touch_bid": _plain(order.touch[0]),
-        "touch_ask": _plain(order.touch[1]),
+        "touch_bid": plain_or_none(order.touch[0]),
+        "touch_ask": plain_or_none(order.touch[1]),
     }
-
-
-def _plain(units: int | None) -> str | None:
-    return None if units is None else plain(units)
 
 
 def _time(at: int | None) -> str | None:
     return None if at is None else str(at)
-
-
-def _number(spec: Mapping[str, Any], name: str, least: int) -> Decimal | None:
-    value = spec.get(name)
-    if value is None:
-        return None
-    try:
-        number = Decimal("NaN") if isinstance(value, bool) else Decimal(str(value))
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not number.is_finite() or not least <= number <= _HIGHEST:
-        raise ControlError(f"{name} {value!r} is not a number from {least} to {_HIGHEST}")
-    return number
-
-
-def _reply(value: Json, status: int = 200) -> web.Response:
-    return web.Response(
-        body=orjson.dumps(value), status=status, content_type="application/json", charset="utf-8"
-    )
-
-
-async def _body(request: web.Request) -> Json:
-    try:
-        value = orjson.loads(await request.read())
-    except orjson.JSONDecodeError as bad:
-        raise ControlError(f"the body is not JSON ({bad}): send a JSON object") from bad
-    if not isinstance(value, dict):
-        raise ControlError("the body is not a JSON object: send one")
-    return value
 
 
 @web.middleware
@@ -243,6 +219,6 @@ async def _answer_errors(
     try:
         return await handler(request)
     except (ControlError, FaultError) as bad:
-        return _reply({"error": str(bad)}, 400)
+        return reply({"error": str(bad)}, 400)
     except web.HTTPException as bad:
-        return _reply({"error": f"{request.method} {request.path}: {bad.reason}"}, bad.status)
+        return reply({"error": f"{request.method} {request.path}: {bad.reason}"}, bad.status)

@@ -26,6 +26,8 @@ class GrvtCredentials:
     """Decimal text."""
     address: str
     """Checksummed address of ``private_key``: the signer that orders must name."""
+    main_account_id: str = ""
+    """Address of the main (funding) account that all sub-accounts of a seed share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +38,23 @@ class BackpackCredentials:
     secret_key: str = field(repr=False)
 
 
-def grvt_credentials(seed: int) -> GrvtCredentials:
-    """Return the GRVT account of a seed."""
-    private_key = "0x" + _bytes("grvt private key", seed).hex()
-    number = int.from_bytes(_bytes("grvt sub account", seed)) % 10**_SUB_ACCOUNT_DIGITS
+def grvt_credentials(seed: int, index: int = 0) -> GrvtCredentials:
+    """Return a GRVT sub-account of a seed; 0 is the first. Each has its own key and signer."""
+    private_key = "0x" + _bytes("grvt private key", seed, index).hex()
+    number = int.from_bytes(_bytes("grvt sub account", seed, index)) % 10**_SUB_ACCOUNT_DIGITS
+    first = Account.from_key("0x" + _bytes("grvt private key", seed).hex())
     return GrvtCredentials(
-        api_key="sim" + _bytes("grvt api key", seed).hex()[: _API_KEY_CHARS - 3],
+        api_key="sim" + _bytes("grvt api key", seed, index).hex()[: _API_KEY_CHARS - 3],
         private_key=private_key,
         sub_account_id=str(10**_SUB_ACCOUNT_DIGITS + number),
         address=str(Account.from_key(private_key).address),
+        main_account_id="0x" + sha256(str(first.address).encode()).hexdigest()[:40],
     )
 
 
-def backpack_credentials(seed: int) -> BackpackCredentials:
-    """Return the Backpack account of a seed."""
-    secret = _bytes("backpack secret key", seed)
+def backpack_credentials(seed: int, index: int = 0) -> BackpackCredentials:
+    """Return the key pair of a Backpack account of a seed; 0 is the first."""
+    secret = _bytes("backpack secret key", seed, index)
     public = Ed25519PrivateKey.from_private_bytes(secret).public_key()
     return BackpackCredentials(
         public_key=base64.b64encode(public.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode(),
@@ -58,5 +62,11 @@ def backpack_credentials(seed: int) -> BackpackCredentials:
     )
 
 
-def _bytes(what: str, seed: int) -> bytes:
-    return sha256(f"simulator {what} {seed}".encode()).digest()
+def backpack_account(index: int = 0) -> str:
+    """Return the engine's id of a seed's Backpack account; 0 is the first."""
+    return f"backpack-{index + 1}" if index else "backpack"
+
+
+def _bytes(what: str, seed: int, index: int = 0) -> bytes:
+    which = f" {index}" if index else ""
+    return sha256(f"simulator {what} {seed}{which}".encode()).digest()

@@ -1,17 +1,50 @@
 """Default rules and instruments of the two simulated venues (venues.md Part E, Part F, A4.1, B6).
 
 Imports ``strategy.domain`` and ``model`` only. Figures no document states (price band and impact on
-GRVT, order limits, instruments outside the tables) are choices, marked so below.
+GRVT, order limits, instruments outside the tables, fee tiers between the first and the top, GRVT's
+risk brackets, liquidation fees) are choices, marked so below.
 """
 
 from dataclasses import dataclass
 from zlib import crc32
 
-from exchanges.simulator.model import Market, Rules
+from exchanges.simulator.model import FeeTier, MarginTier, Market, Rules
 from strategy.domain import Instrument, Ns, Px, Qty, Quote, Venue, bps, nano
 
 _MS = 1_000_000
 _HOUR = 3_600_000 * _MS
+
+
+def _tier(volume: str, maker: str, taker: str) -> FeeTier:
+    return FeeTier(Quote(nano(volume)), bps(maker), bps(taker))
+
+
+def _bracket(floor: str, initial: int, maintenance: int, cumulative: str) -> MarginTier:
+    return MarginTier(Quote(nano(floor)), bps(initial), bps(maintenance), Quote(nano(cumulative)))
+
+
+# Chosen: no document states any tier but the first (venues.md A7).
+_GRVT_FEES = (
+    _tier("5000000", "-0.02", "4.2"),
+    _tier("25000000", "-0.03", "3.9"),
+    _tier("100000000", "-0.05", "3.5"),
+    _tier("500000000", "-0.1", "3"),
+)
+# The top is captured (venues.md F); the volumes and the tiers between are chosen.
+_BACKPACK_FEES = (
+    _tier("5000000", "1.6", "4.4"),
+    _tier("25000000", "1.2", "3.8"),
+    _tier("100000000", "0.8", "3.2"),
+    _tier("500000000", "0.4", "2.5"),
+    _tier("1000000000", "0", "1.8"),
+)
+# Chosen: brackets exist (/margin_rules, A4.1), their bounds are not documented. The cumulative
+# amounts make the maintenance margin continuous from bracket to bracket.
+_GRVT_BRACKETS = (
+    _bracket("2000000", 400, 200, "20000"),
+    _bracket("10000000", 1000, 500, "320000"),
+    _bracket("30000000", 2000, 1000, "1820000"),
+)
 
 GRVT_RULES = Rules(
     venue=Venue.GRVT,
@@ -29,6 +62,11 @@ GRVT_RULES = Rules(
     funding_interval=Ns(8 * _HOUR),
     funding_rate=nano("0.0001"),
     settle_asset="USDT",
+    margin_tiers=_GRVT_BRACKETS,
+    fee_tiers=_GRVT_FEES,
+    funding_cap=nano("0.003"),
+    funding_walk=nano("0.0005"),  # fitted to recorded 8 h rates, see engine_funding
+    liquidation_fee=bps(50),  # chosen
 )
 
 BACKPACK_RULES = Rules(
@@ -47,6 +85,12 @@ BACKPACK_RULES = Rules(
     funding_interval=Ns(_HOUR),
     funding_rate=nano("0.0000125"),
     settle_asset="USDC",
+    initial_factor=nano("0.0000935"),
+    maintenance_factor=nano("0.0000561"),
+    fee_tiers=_BACKPACK_FEES,
+    funding_cap=nano("0.01"),
+    funding_walk=nano("0.0005"),  # chosen, as GRVT
+    liquidation_fee=bps(50),  # chosen
 )
 
 

@@ -10,16 +10,16 @@ other accounts, or when the recorded book crosses them.
 """
 
 import random  # noqa: TID251 - the type of the injected, seeded generator
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from heapq import heappop, heappush
 
+from exchanges.simulator.engine_accounts import AccountDesk
 from exchanges.simulator.engine_checks import check
+from exchanges.simulator.engine_liquidation import Liquidator
 from exchanges.simulator.engine_match import Matcher
-from exchanges.simulator.engine_state import HALTED, EngineState
-from exchanges.simulator.margin import Ledger
+from exchanges.simulator.engine_state import HALTED
 from exchanges.simulator.model import (
     Ended,
     FundingSettled,
@@ -28,13 +28,14 @@ from exchanges.simulator.model import (
     MarketBook,
     MarketEvent,
     NewOrder,
+    Origin,
     Phase,
     Refusal,
     Rules,
     SimAccount,
     SimOrder,
 )
-from strategy.domain import Level, Ns, Px, Quote
+from strategy.domain import Level, Ns, Px, Qty
 
 
 class _Kind(Enum):
@@ -58,7 +59,7 @@ class _Work:
         return self.order is not None and not self.order.live
 
 
-class MatchingEngine:
+class MatchingEngine(AccountDesk):
     """One simulated venue; see ``api.Engine`` for the contract of the methods it shares.
 
     A listener may read anything and call ``place``, ``cancel`` and ``cancel_all``: they only queue.
@@ -73,36 +74,19 @@ class MatchingEngine:
     def __init__(
         self, rules: Rules, markets: Sequence[Market], rng: random.Random, now: Ns
     ) -> None:
-        self._state = EngineState(rules, markets, rng)
-        self.rules = rules
-        self.markets = self._state.markets
-        self.accounts = self._state.accounts
+        super().__init__(rules, markets, rng, now)
         self.orders = self._state.orders
         self.fills = self._state.fills
-        self._ledger = Ledger(rules, self.accounts, self.mark)
-        self._matcher = Matcher(self._state, self._ledger)
-        self._now = now
+        self._matcher = Matcher(self._state, self._ledger, self._margin, self._fees)
+        self._liquidator = Liquidator(self._state, self._ledger, self._margin, self._matcher)
+        self._checked = dict.fromkeys(self.markets, 0)
+        """The mark of each symbol when accounts were last looked at."""
         self._queue: list[tuple[Ns, int, _Work]] = []
         self._sequence = 0
         self._busy = False
-        self._schedule(self._next_funding(now), _Work(_Kind.FUNDING))
+        self._schedule(self._funding.next_at(now), _Work(_Kind.FUNDING))
         for symbol, market in self.markets.items():
             self._state.books[symbol].frozen = market.state in HALTED
-
-    # --- accounts and listeners ---------------------------------------------------------
-
-    def add_account(self, account_id: str) -> SimAccount:
-        """Create an account with the starting balance.
-
-        Raises:
-            ValueError: the account exists.
-        """
-        if account_id in self.accounts:
-            raise ValueError(f"account {account_id!r} exists")
-        account = SimAccount(account_id, self.rules.starting_balance)
-        self.accounts[account_id] = account
-        self._state.live[account_id] = {}
-        return account
 
     def subscribe(self, listener: Listener) -> None:
         """Call ``listener`` synchronously with every event, in order."""
@@ -124,12 +108,12 @@ class MatchingEngine:
         account = self.accounts[new.account]
         account.orders_received += 1
         try:
-            check(self._state, self._ledger, now, new)
+            check(self._state, self._ledger, self._margin, now, new)
         except Refusal:
             account.orders_rejected += 1
             raise
-        delay = self.rules.latency + (0 if new.post_only else self.rules.taker_delay)
-        due = Ns(now + delay)
+        delay = self._gateway(new.account, now)
+        due = Ns(now + delay + (0 if new.post_only else self.rules.taker_delay))
         order = self._state.create(new, now, due)
         self._schedule(due, _Work(_Kind.ARRIVE, order))
         if new.expires_at is not None:
@@ -143,7 +127,8 @@ class MatchingEngine:
         """
         now = self._reach(now)
         if order.live:
-            self._schedule(Ns(now + self.rules.latency), _Work(_Kind.CANCEL, order, ended))
+            due = Ns(now + self._gateway(order.request.account, now))
+            self._schedule(due, _Work(_Kind.CANCEL, order, ended))
 
     def cancel_all(
         self,
@@ -159,9 +144,15 @@ class MatchingEngine:
             for order in self._state.live[account].values()
             if symbol is None or order.request.symbol == symbol
         ]
+        due = Ns(now + self._gateway(account, now))
         for order in found:
-            self._schedule(Ns(now + self.rules.latency), _Work(_Kind.CANCEL, order, ended))
+            self._schedule(due, _Work(_Kind.CANCEL, order, ended))
         return found
+
+    def _gateway(self, account: str, now: Ns) -> Ns:
+        """Return how long a request of the account takes from the gateway to the book."""
+        del account, now
+        return self.rules.latency
 
     def find(self, account: str, client_id: str) -> SimOrder | None:
         """Return the newest order with that client id."""
@@ -218,32 +209,38 @@ class MatchingEngine:
         self._sequence += 1
         heappush(self._queue, (at, self._sequence, work))
 
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
+    def _exclusive(self) -> "MatchingEngine":
         if self._busy:
             raise RuntimeError("a listener must not move the market: queue it and do it afterwards")
         self._busy = True
-        try:
-            yield
-        finally:
-            self._busy = False
+        return self
+
+    def __enter__(self) -> None:
+        """Move the market, alone: only through ``_exclusive``."""
+
+    def __exit__(self, *_: object) -> None:
+        self._busy = False
 
     def _settle(self, now: Ns) -> None:
         """Publish the books, then close accounts below maintenance margin until none is left."""
-        self._publish(now)
-        acted = True
-        while acted:
-            acted = False
-            for account in list(self.accounts):
-                if self._ledger.breached(account) and self._matcher.liquidate(account, now):
-                    acted = True
-                    self._publish(now)
+        moved = self._publish(now)
+        while self._liquidator.run(now, moved=moved):
+            moved = self._publish(now)
 
-    def _publish(self, now: Ns) -> None:
+    def _publish(self, now: Ns) -> bool:
+        """Tell what changed; returns whether a mark moved by a tick or more."""
+        moved = False
+        sample = now >= self._funding.due
         for symbol, book in self._state.books.items():
             changed = book.publish(symbol, now)
             if changed is not None:
                 self._state.emit(changed)
+            if abs(book.mark - self._checked[symbol]) >= book.instrument.tick:
+                self._checked[symbol] = book.mark
+                moved = True
+            if sample:
+                self._funding.sample(symbol, book.mark, now)
+        return moved
 
     # --- the market ---------------------------------------------------------------------
 
@@ -255,16 +252,24 @@ class MatchingEngine:
         Raises:
             KeyError: unknown symbol.
         """
-        self.advance(now)
-        with self._exclusive():
+        if self._queue and self._queue[0][0] <= now:
+            self.advance(now)
+        self._now = max(self._now, now)
+        self._exclusive()
+        try:
             book = self._state.books[symbol]
             if isinstance(event, MarketBook):
-                book.apply(event)
-                if not book.frozen:
+                if not book.glide(symbol, event, self._now):
+                    book.apply(event)
+                if book.reached and not book.frozen:
                     self._matcher.uncross(symbol, self._now)
             elif not book.frozen:
                 self._matcher.record_trade(symbol, event, self._now)
+                if not book.dirty:
+                    return
             self._settle(self._now)
+        finally:
+            self._busy = False
 
     def set_market(
         self,
@@ -316,38 +321,60 @@ class MatchingEngine:
         """Return the best displayed bid and ask."""
         return self._state.books[symbol].touch()
 
-    def mark(self, symbol: str) -> Px:
-        """Return the mark price: the last mid of a two-sided book; 0 before there was one."""
-        return self._state.books[symbol].mark
-
     def last_price(self, symbol: str) -> Px | None:
         """Return the last traded price."""
         return self._state.books[symbol].last_price
 
-    # --- money --------------------------------------------------------------------------
-
-    def equity(self, account: str) -> Quote:
-        """Return balance plus unrealised profit at the mark."""
-        return self._ledger.equity(account)
-
-    def margin_used(self, account: str) -> Quote:
-        """Return initial margin of positions and live orders."""
-        return self._ledger.initial_margin(account, self._state.live[account].values())
-
-    def maintenance_margin(self, account: str) -> Quote:
-        """Return maintenance margin of the positions; equity below it means liquidation."""
-        return self._ledger.maintenance(account)
-
-    def _next_funding(self, now: Ns) -> Ns:
-        """Return the next point of the UTC funding grid after ``now``."""
-        return Ns((now // self.rules.funding_interval + 1) * self.rules.funding_interval)
+    # --- funding and forced closes ------------------------------------------------------
 
     def _fund(self, at: Ns) -> None:
-        self._schedule(self._next_funding(at), _Work(_Kind.FUNDING))
-        for account in self.accounts.values():
-            for position in account.positions.values():
-                if position.qty:
-                    amount = self._ledger.fund(account.account_id, position.symbol)
-                    rate = self.rules.funding_rate
-                    event = FundingSettled(account.account_id, position.symbol, amount, rate, at)
-                    self._state.emit(event)
+        self._schedule(self._funding.next_at(at), _Work(_Kind.FUNDING))
+        for symbol, book in self._state.books.items():
+            self._pay(symbol, self._funding.settle(symbol, book.mark, at), at, self.accounts)
+
+    def settle_funding(self, now: Ns, symbol: str, rate: int, account: str | None = None) -> None:
+        """Settle funding out of turn at ``rate`` (1e-9 of notional), for one account or all.
+
+        The running interval and the history are left as they are.
+
+        Raises:
+            KeyError: unknown symbol or account.
+        """
+        self.advance(now)
+        who = self.accounts if account is None else {account: self.accounts[account]}
+        with self._exclusive():
+            self._pay(self.markets[symbol].instrument.symbol, rate, self._now, who)
+            self._settle(self._now)
+
+    def _pay(self, symbol: str, rate: int, at: Ns, accounts: Mapping[str, SimAccount]) -> None:
+        for name, account in accounts.items():
+            position = account.positions.get(symbol)
+            if position is not None and position.qty:
+                amount = self._ledger.fund(name, symbol, rate)
+                self._state.emit(FundingSettled(name, symbol, amount, rate, at))
+
+    def force_close(
+        self,
+        now: Ns,
+        account: str,
+        symbol: str,
+        *,
+        origin: Origin = Origin.LIQUIDATION,
+        qty: Qty | None = None,
+    ) -> SimOrder | None:
+        """Close a position (or ``qty`` of it) as the venue would; None when there is none.
+
+        A liquidation cancels the account's orders and trades with the book; ADL trades with the
+        rest of the market at the mark, off the book.
+
+        Raises:
+            ValueError: the origin is USER, or ``qty`` is not positive.
+            KeyError: unknown account.
+        """
+        if origin is Origin.USER or (qty is not None and qty <= 0):
+            raise ValueError(f"cannot force {qty} as {origin.value}")
+        self.advance(now)
+        with self._exclusive():
+            order = self._liquidator.force(account, symbol, origin, qty, self._now)
+            self._settle(self._now)
+        return order

@@ -3,9 +3,13 @@
 Imports ``strategy.domain`` and simulator modules only; it knows prices and sizes, never accounts.
 """
 
+from exchanges.simulator.compiled import CompiledBook
 from exchanges.simulator.levels import BookSide
 from exchanges.simulator.model import BookChanged, MarketBook, MarketTrade
-from strategy.domain import BPS_ONE, BPS_UNIT, NANO, Instrument, Ns, Px, Qty, Side
+from strategy.domain import BPS_ONE, BPS_UNIT, NANO, Instrument, Level, Ns, Px, Qty, Side
+
+_MOST_WAITING = 8192
+"""Compiled changes that the raw recording may lack, to bound memory."""
 
 
 class SymbolBook:
@@ -31,6 +35,19 @@ class SymbolBook:
         self._messages = 0
         self._raw: dict[Side, dict[int, int]] = {Side.BUY: {}, Side.SELL: {}}
         self._crumbs: dict[Side, tuple[Px, int]] = {}
+        self._raw_waiting: list[CompiledBook] = []
+        """Changes that ``_raw`` lacks still, oldest first."""
+        self._run: object = None
+        """The run of compiled changes that ``_raw`` follows, and how far it is."""
+        self._number = 0
+        self._even = False
+        """True when the external side shows exactly what ``_raw`` holds, floored to the step."""
+        self._told: BookChanged | None = None
+        """What ``publish`` is to return, when ``glide`` has worked it out."""
+        self.reached = True
+        """False when the last change of the recording cannot have reached an order of ours."""
+        self._taken: CompiledBook | None = None
+        """The change that ``glide`` took without telling, because it reaches our orders."""
 
     def side(self, side: Side) -> BookSide:
         """Return the bids for BUY and the asks for SELL."""
@@ -39,37 +56,121 @@ class SymbolBook:
     def touch(self) -> tuple[Px | None, Px | None]:
         """Return the best displayed bid and ask."""
         bid, ask = self.bids.best(), self.asks.best()
-        return (
-            None if bid is None else self.bids.px(bid),
-            None if ask is None else self.asks.px(ask),
-        )
+        return None if bid is None else Px(bid), None if ask is None else Px(-ask)
+
+    @property
+    def dirty(self) -> bool:
+        """True when the display may have changed since ``publish``."""
+        return self.bids.dirty or self.asks.dirty
 
     def apply(self, event: MarketBook) -> None:
         """Apply a recorded snapshot or delta; crossings are left to the matcher."""
         self._messages += 1
+        self.reached = True
+        follows = (
+            isinstance(event, CompiledBook)
+            and event.run is self._run
+            and event.after == self._number
+        )
+        if event.snapshot:
+            self._raw_waiting.clear()
+        self._catch_up()
+        self._even = not self.frozen and self._plain and (self._even or event.snapshot)
+        self._run = None
+        if isinstance(event, CompiledBook) and (follows or event.snapshot):
+            self._run, self._number = event.run, event.number
         for side, levels in ((self.bids, event.bids), (self.asks, event.asks)):
-            raw = self._raw[side.side]
             if event.snapshot:
-                raw.clear()
-                raw.update((px, size) for px, size in levels if size > 0)
-                if not self.frozen:
-                    side.reset(self._image(side), self._messages)
-                continue
-            for px, size in levels:
-                old = raw.get(px, 0)
-                if size:
-                    raw[px] = size
-                elif old:
-                    del raw[px]
-                change = self._size(size) - self._size(old)
-                if not self.frozen and (change or size):
-                    side.record(self._key(side, px), change, self._messages)
+                self._replace(side, levels)
+            else:
+                self._change(side, levels)
+
+    def glide(self, symbol: str, event: MarketBook, now: Ns) -> bool:
+        """Apply a change that was worked out for the book as it is; False when it was not.
+
+        What ``publish`` will tell is worked out here too, unless the change reaches our orders:
+        then the matcher comes first.
+        """
+        if not isinstance(event, CompiledBook) or event.run is not self._run:
+            return False
+        bid, ask = event.bid, event.ask
+        if event.after != self._number or not self._even or bid is None or ask is None:
+            return False
+        if self.frozen or self._told is not None or self._taken is not None:
+            return False
+        bids, asks = self.bids, self.asks
+        best_bid, best_ask = bids.best_after(bid), asks.best_after(ask)
+        self.reached = best_bid is None or best_ask is None or best_bid + best_ask >= 0
+        self._messages += 1
+        self._number = event.number
+        self._keep(event)
+        if best_bid is None or best_ask is None or best_bid + best_ask >= 0:
+            self._taken = event
+            bids.take(bid, self._messages, told=False)
+            asks.take(ask, self._messages, told=False)
+            if best_bid is None:
+                bids.catch_up()
+            if best_ask is None:
+                asks.catch_up()
+            return True
+        ours = bids.take(bid, self._messages, told=True), asks.take(ask, self._messages, told=True)
+        self.mark = Px((best_bid - best_ask) // 2)
+        told_bids = bids.told(bid) if ours[0] else bid.levels
+        told_asks = asks.told(ask) if ours[1] else ask.levels
+        if told_bids or told_asks:
+            self.update_id += 1
+            self._told = BookChanged(symbol, told_bids, told_asks, now, self.update_id)
+        return True
+
+    def _keep(self, event: CompiledBook) -> None:
+        if event.snapshot:
+            self._raw_waiting.clear()
+        self._raw_waiting.append(event)
+        if len(self._raw_waiting) > _MOST_WAITING:
+            self._catch_up()
+
+    def _replace(self, side: BookSide, levels: tuple[Level, ...]) -> None:
+        raw = self._raw[side.side]
+        raw.clear()
+        raw.update((px, size) for px, size in levels if size > 0)
+        if not self.frozen:
+            side.reset(self._image(side), self._messages, forget=False)
+
+    def _change(self, side: BookSide, levels: tuple[Level, ...]) -> None:
+        raw = self._raw[side.side]
+        for px, size in levels:
+            old = raw.get(px, 0)
+            if size:
+                raw[px] = size
+            elif old:
+                del raw[px]
+            change = self._size(size) - self._size(old)
+            if not self.frozen and (change or size):
+                side.record(self._key(side, px), change, self._messages)
+
+    def _catch_up(self) -> None:
+        for event in self._raw_waiting:
+            for side, levels in ((Side.BUY, event.bids), (Side.SELL, event.asks)):
+                raw = self._raw[side]
+                if event.snapshot:
+                    raw.clear()
+                raw.update(levels)
+                for px, size in levels:
+                    if not size:
+                        raw.pop(px, None)
+        self._raw_waiting.clear()
+
+    @property
+    def _plain(self) -> bool:
+        return not self._shift and self._liquidity == NANO
 
     def rebuild(self) -> None:
         """Show the recording anew, e.g. after a halt, a shift or a scale."""
         self._messages += 1
+        self._catch_up()
         for side in (self.bids, self.asks):
-            side.reset(self._image(side), self._messages)
+            side.reset(self._image(side), self._messages, forget=True)
+        self._even = not self.frozen and self._plain
 
     def transform(self, shift_bps: int | None, liquidity: int | None) -> None:
         """Set the shift (whole basis points from the recording) and the scale of sizes (NANO is 1).
@@ -77,6 +178,7 @@ class SymbolBook:
         Raises:
             ValueError: the shift would make prices non-positive, or the scale is negative.
         """
+        self._even = False
         if shift_bps is not None:
             if shift_bps * BPS_UNIT <= -BPS_ONE:
                 raise ValueError(f"shift_bps {shift_bps} leaves no price: use more than -10000")
@@ -92,6 +194,10 @@ class SymbolBook:
         Trades below one step are gathered per side and price until they make a step; the size is 0
         until then.
         """
+        if not self._crumbs and self._plain:
+            instrument = self.instrument
+            if not event.qty % instrument.step and not event.px % instrument.tick:
+                return event.px, event.qty
         maker = self.side(event.taker.opposite)
         px = maker.px(self._key(maker, event.px))
         scaled = event.qty * self._liquidity // NANO
@@ -99,7 +205,9 @@ class SymbolBook:
         if crumb_px == px:
             scaled += crumb
         qty = scaled // self.instrument.step * self.instrument.step
-        self._crumbs[event.taker] = (px, scaled - qty)
+        self._crumbs.pop(event.taker, None)
+        if scaled != qty:
+            self._crumbs[event.taker] = (px, scaled - qty)
         return px, Qty(qty)
 
     def drop_stale(self) -> None:
@@ -115,18 +223,27 @@ class SymbolBook:
 
     def publish(self, symbol: str, now: Ns) -> BookChanged | None:
         """Return what changed on display since the last call, and renew the mark."""
-        if not self.bids.dirty and not self.asks.dirty:
+        told = self._told
+        if told is not None:
+            self._told = None
+            return told
+        taken, self._taken = self._taken, None
+        if taken is None and not self.bids.dirty and not self.asks.dirty:
             return None
-        bid, ask = self.touch()
+        bid, ask = self.bids.best(), self.asks.best()
         if bid is not None and ask is not None:
-            self.mark = Px((bid + ask) // 2)
-        bids, asks = self.bids.changes(), self.asks.changes()
+            self.mark = Px((bid - ask) // 2)
+        if taken is None or taken.bid is None or taken.ask is None:
+            bids, asks = self.bids.changes(), self.asks.changes()
+        else:
+            bids, asks = self.bids.told(taken.bid), self.asks.told(taken.ask)
         if not bids and not asks:
             return None
         self.update_id += 1
         return BookChanged(symbol, bids, asks, now, self.update_id)
 
     def _drop(self, side: BookSide, key: int) -> None:
+        self._run = None
         raw = self._raw[side.side]
         for px in [px for px in raw if self._key(side, px) == key]:
             del raw[px]

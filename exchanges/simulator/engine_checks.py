@@ -4,13 +4,14 @@ Each check raises ``Refusal`` with the reason; the faces map it to their venue's
 (venues.md A4.3, A5.4, B3.4).
 """
 
+from exchanges.simulator.engine_margin import Margin
 from exchanges.simulator.engine_state import HALTED, EngineState
 from exchanges.simulator.margin import Ledger
 from exchanges.simulator.model import Deny, NewOrder, Refusal
 from strategy.domain import BPS_ONE, Ns, Venue, notional
 
 
-def check(state: EngineState, ledger: Ledger, now: Ns, new: NewOrder) -> None:
+def check(state: EngineState, ledger: Ledger, margin: Margin, now: Ns, new: NewOrder) -> None:
     """Validate a new order at the gateway.
 
     Raises:
@@ -27,7 +28,7 @@ def check(state: EngineState, ledger: Ledger, now: Ns, new: NewOrder) -> None:
     _check_account(state, new)
     if new.reduce_only:
         check_reduces(ledger, new)
-    elif not affordable(state, ledger, new):
+    elif not affordable(state, ledger, margin, new):
         raise Refusal(Deny.INSUFFICIENT_MARGIN, "initial margin above equity")
 
 
@@ -53,17 +54,19 @@ def check_reduces(ledger: Ledger, new: NewOrder) -> None:
         raise Refusal(Deny.REDUCE_ONLY_INCREASES, f"position {held}")
 
 
-def affordable(state: EngineState, ledger: Ledger, new: NewOrder | None, account: str = "") -> bool:
+def affordable(
+    state: EngineState, ledger: Ledger, margin: Margin, new: NewOrder | None, account: str = ""
+) -> bool:
     """True when equity covers initial margin, or a new order adds none.
 
     Without ``new`` the question is whether what ``account`` already has is covered.
     """
     account = new.account if new is not None else account
     live = state.live[account].values()
-    after = ledger.initial_margin(account, live, new)
+    after = margin.initial(account, live, new)
     if after <= ledger.equity(account):
         return True
-    return new is not None and after <= ledger.initial_margin(account, live)
+    return new is not None and after <= margin.initial(account, live)
 
 
 def _check_kind(state: EngineState, new: NewOrder) -> None:

@@ -9,23 +9,26 @@ from enum import Enum, auto
 
 from exchanges.simulator.engine_book import SymbolBook
 from exchanges.simulator.engine_checks import affordable, check_reduces, state_refuses
-from exchanges.simulator.engine_state import HALTED, EngineState
+from exchanges.simulator.engine_fees import FeeTable
+from exchanges.simulator.engine_margin import Margin
+from exchanges.simulator.engine_state import EngineState
 from exchanges.simulator.levels import BookSide
-from exchanges.simulator.margin import Ledger
+from exchanges.simulator.margin import FREE, Booked, Ledger, Terms
 from exchanges.simulator.model import (
     Deny,
     Ended,
     MarketTrade,
-    NewOrder,
     OrderChanged,
+    Origin,
     Phase,
     PositionChanged,
     PublicTrade,
     Refusal,
+    SelfTrade,
     SimFill,
     SimOrder,
 )
-from strategy.domain import BPS_ONE, Ns, Px, Qty, Quote, Side, Tif, notional, side_of
+from strategy.domain import BPS_ONE, Bps, Ns, Px, Qty, Quote, Side, Tif, notional
 
 
 class _Stop(Enum):
@@ -47,15 +50,18 @@ class _Deal:
     taker_side: Side
     maker: SimOrder | None
     taker: SimOrder | None
-    forced: bool = False
+    assigned: bool = False
+    """Deleveraging: no fees, no public trade."""
 
 
 class Matcher:
     """Executes orders on the books of one venue."""
 
-    def __init__(self, state: EngineState, ledger: Ledger) -> None:
+    def __init__(self, state: EngineState, ledger: Ledger, margin: Margin, fees: FeeTable) -> None:
         self._state = state
         self._ledger = ledger
+        self._margin = margin
+        self._fees = fees
 
     # --- an order reaches the book ------------------------------------------------------
 
@@ -110,12 +116,11 @@ class Matcher:
     def _covered(self, order: SimOrder) -> bool:
         """True when margin still covers the order, which is itself among the live ones."""
         account = order.request.account
-        if affordable(self._state, self._ledger, None, account):
+        if affordable(self._state, self._ledger, self._margin, None, account):
             return True
         live = self._state.live[account].values()
         without = [each for each in live if each is not order]
-        needed = self._ledger.initial_margin(account, live)
-        return needed <= self._ledger.initial_margin(account, without)
+        return self._margin.initial(account, live) <= self._margin.initial(account, without)
 
     def _limit(self, opposite: BookSide, order: SimOrder) -> int | None:
         """Return the worst key the order may take; a market order stops at the impact bound."""
@@ -129,24 +134,37 @@ class Matcher:
 
     def _fok_short(self, opposite: BookSide, order: SimOrder, limit: int | None) -> Ended | None:
         """Return why a fill-or-kill order cannot fill whole, or None when it can."""
+        account, mode = order.request.account, _self_trade(order)
         available = 0
         for key in opposite.walk():
             if limit is not None and key < limit:
                 break
-            ahead = 0
+            ahead = own = 0
             for each in opposite.own.get(key, ()):
-                if each.request.account == order.request.account:
+                if each.request.account != account or mode is SelfTrade.ALLOW:
+                    ahead += each.remaining
+                elif mode is SelfTrade.REJECT_MAKER:
+                    own += each.remaining
+                else:
                     reached = available + each.queue_ahead + ahead
                     return None if reached >= order.remaining else Ended.SELF_TRADE
-                ahead += each.remaining
-            available += opposite.displayed(key)
+            available += opposite.displayed(key) - own
             if available >= order.remaining:
                 return None
         return Ended.FOK
 
-    def _sweep(
-        self, book: SymbolBook, taker: SimOrder, limit: int | None, now: Ns, *, forced: bool = False
-    ) -> _Stop:
+    def sweep(self, order: SimOrder, limit: int | None, now: Ns) -> None:
+        """Let a forced order take down to a key (None: all of the book) and end it."""
+        book = self._state.books[order.request.symbol]
+        self._conclude(order, self._sweep(book, order, limit, now), now)
+
+    def assign(self, victim: SimOrder | None, order: SimOrder, qty: Qty, px: Px, now: Ns) -> None:
+        """Trade a forced order with another one, or with the rest of the market, off the book."""
+        execution = self._state.begin_execution()
+        deal = _Deal(execution, px, qty, order.request.side, victim, order, assigned=True)
+        self._execute(deal, order.request.symbol, now)
+
+    def _sweep(self, book: SymbolBook, taker: SimOrder, limit: int | None, now: Ns) -> _Stop:
         side = book.side(taker.request.side.opposite)
         execution = self._state.begin_execution()
         while taker.remaining:
@@ -158,18 +176,25 @@ class Matcher:
             queue = side.own.get(key)
             head = queue[0] if queue else None
             if head is not None and not head.queue_ahead:
-                if head.request.account == taker.request.account:
-                    return _Stop.SELF
+                if _prevented(taker, head):
+                    if self._stops_at_own(taker, head, now):
+                        return _Stop.SELF
+                    continue
                 qty, maker = min(head.remaining, taker.remaining), head
             else:
-                room = side.ext[key] if head is None else head.queue_ahead
+                room = side.effective(key) if head is None else head.queue_ahead
                 qty, maker = Qty(min(room, taker.remaining)), None
                 side.consume(key, qty)
-            deal = _Deal(
-                execution, side.px(key), qty, taker.request.side, maker, taker, forced=forced
-            )
+            deal = _Deal(execution, side.px(key), qty, taker.request.side, maker, taker)
             self._execute(deal, taker.request.symbol, now)
         return _Stop.DONE
+
+    def _stops_at_own(self, taker: SimOrder, maker: SimOrder, now: Ns) -> bool:
+        """Prevent a self-trade as the taker asks (venues.md B4); True when the taker stops."""
+        mode = _self_trade(taker)
+        if mode is not SelfTrade.REJECT_TAKER:
+            self._state.finish(maker, Phase.CANCELLED, Ended.SELF_TRADE, now)
+        return mode is not SelfTrade.REJECT_MAKER
 
     def _conclude(self, order: SimOrder, stop: _Stop, now: Ns) -> None:
         """End or rest what is left of a taker."""
@@ -197,8 +222,8 @@ class Matcher:
         """
         book = self._state.books[symbol]
         px, budget = book.print_of(event)
-        side = book.side(event.taker.opposite)
-        limit = side.key(px)
+        side = book.asks if event.taker is Side.BUY else book.bids
+        limit = px * side.sign
         execution = self._state.begin_execution()
         while budget:
             key = side.best_own()
@@ -226,6 +251,9 @@ class Matcher:
     def uncross(self, symbol: str, now: Ns) -> None:
         """Fill resting orders that the external market now crosses or meets, at their own price."""
         book = self._state.books[symbol]
+        bid, ask = book.bids.best(), book.asks.best()
+        if bid is None or ask is None or bid + ask < 0:
+            return
         book.drop_stale()
         for side in (book.bids, book.asks):
             market = book.side(side.side.opposite)
@@ -235,44 +263,10 @@ class Matcher:
                 if own is None or ext is None or own + ext < 0:
                     break
                 head = side.own[own][0]
-                qty = Qty(min(market.ext[ext], head.remaining))
+                qty = Qty(min(market.effective(ext), head.remaining))
                 market.consume(ext, qty)
                 deal = _Deal(execution, side.px(own), qty, market.side, head, None)
                 self._execute(deal, symbol, now)
-
-    # --- liquidation --------------------------------------------------------------------
-
-    def liquidate(self, account: str, now: Ns) -> bool:
-        """Cancel an account's orders, close its positions at market; True if anything changed."""
-        acted = False
-        for order in list(self._state.live[account].values()):
-            self._state.finish(order, Phase.CANCELLED, Ended.LIQUIDATION, now)
-            acted = True
-        for position in list(self._state.accounts[account].positions.values()):
-            if position.qty and self._tradable(position.symbol, side_of(-position.qty)):
-                self._force(account, position.symbol, now)
-                acted = True
-        return acted
-
-    def _tradable(self, symbol: str, taker: Side) -> bool:
-        halted = self._state.markets[symbol].state in HALTED
-        return not halted and self._state.books[symbol].side(taker.opposite).best() is not None
-
-    def _force(self, account: str, symbol: str, now: Ns) -> None:
-        held = self._ledger.position(account, symbol)
-        new = NewOrder(
-            account=account,
-            symbol=symbol,
-            side=side_of(-held),
-            qty=Qty(abs(held)),
-            px=None,
-            tif=Tif.IOC,
-            reduce_only=True,
-            extra={"forced": True},
-        )
-        order = self._state.create(new, now, now, Phase.OPEN)
-        stop = self._sweep(self._state.books[symbol], order, None, now, forced=True)
-        self._conclude(order, stop, now)
 
     # --- one execution ------------------------------------------------------------------
 
@@ -282,9 +276,17 @@ class Matcher:
         for order in (deal.maker, deal.taker):
             if order is not None:
                 events += self._fill(order, deal, trade_id, now)
-        self._state.books[symbol].last_price = deal.px
+        if not deal.assigned:
+            self._state.books[symbol].last_price = deal.px
         for event in events:
             self._state.emit(event)
+        if not deal.assigned:
+            self._tell_trade(deal, symbol, trade_id, now)
+        for order in (deal.maker, deal.taker):
+            if order is not None:
+                self._trim_reducers(order.request.account, symbol, now)
+
+    def _tell_trade(self, deal: _Deal, symbol: str, trade_id: str, now: Ns) -> None:
         self._state.emit(
             PublicTrade(
                 symbol,
@@ -297,21 +299,17 @@ class Matcher:
                 "" if deal.taker is None else deal.taker.order_id,
             )
         )
-        for order in (deal.maker, deal.taker):
-            if order is not None:
-                self._trim_reducers(order.request.account, symbol, now)
 
     def _fill(
         self, order: SimOrder, deal: _Deal, trade_id: str, now: Ns
     ) -> tuple[OrderChanged, PositionChanged]:
         new = order.request
         maker = order is deal.maker
-        booked = self._ledger.fill(
-            new.account, new.symbol, new.side, deal.qty, deal.px, maker=maker
-        )
+        booked = self._book(order, deal, now, maker=maker)
         order.cum = Qty(order.cum + deal.qty)
         order.cum_quote = Quote(order.cum_quote + notional(deal.px, deal.qty))
         order.fee = Quote(order.fee + booked.fee)
+        order.builder_fee = Quote(order.builder_fee + booked.builder_fee)
         order.first_fill_at = now if order.first_fill_at is None else order.first_fill_at
         order.last_fill_at = now
         order.updated_at = now
@@ -319,6 +317,7 @@ class Matcher:
             self._state.retire(order, Phase.FILLED, Ended.FILLED, now)
         if maker and new.px is not None:
             self._state.books[new.symbol].side(new.side).touched(new.px)
+        origin = _origin(order)
         fill = SimFill(
             trade_id=trade_id,
             order_id=order.order_id,
@@ -331,12 +330,32 @@ class Matcher:
             is_maker=maker,
             realized=booked.realized,
             at=now,
-            # The maker facing a forced order traded of its own will.
-            forced=deal.forced and not maker,
+            forced=origin is not Origin.USER,
+            builder_fee=booked.builder_fee,
+            origin=origin,
         )
         self._state.fills.append(fill)
         changed = OrderChanged(order, now, fill)
         return changed, PositionChanged(new.account, booked.position, now)
+
+    def _book(self, order: SimOrder, deal: _Deal, now: Ns, *, maker: bool) -> Booked:
+        """Charge and book one side of an execution."""
+        new = order.request
+        account = self._state.accounts[new.account]
+        terms = FREE if deal.assigned else self._terms(order, now, maker=maker)
+        self._fees.traded(account, notional(deal.px, deal.qty), now)
+        return self._ledger.fill(new.account, new.symbol, new.side, deal.qty, deal.px, terms)
+
+    def _terms(self, order: SimOrder, now: Ns, *, maker: bool) -> Terms:
+        account = self._state.accounts[order.request.account]
+        rate = self._fees.rates(account, now)[0 if maker else 1]
+        extra = order.request.extra
+        if extra.get("forced"):
+            return Terms(rate, self._state.rules.liquidation_fee)
+        builder_fee = extra.get("builder_fee")
+        if isinstance(builder_fee, int) and builder_fee:
+            return Terms(rate, Bps(0), str(extra.get("builder", "")), Bps(builder_fee))
+        return Terms(rate)
 
     def _trim_reducers(self, account: str, symbol: str, now: Ns) -> None:
         """Shrink or end resting reduce-only orders that the position no longer covers."""
@@ -349,3 +368,24 @@ class Matcher:
                 self._state.finish(order, Phase.CANCELLED, Ended.REDUCE_ONLY, now)
             elif order.remaining > allowed:
                 self._state.shrink(order, Qty(order.cum + allowed), now)
+
+
+def _self_trade(order: SimOrder) -> SelfTrade:
+    """Return what the order asks for when it meets one of its own account."""
+    mode = order.request.extra.get("self_trade", SelfTrade.REJECT_TAKER)
+    return mode if isinstance(mode, SelfTrade) else SelfTrade.REJECT_TAKER
+
+
+def _prevented(taker: SimOrder, maker: SimOrder) -> bool:
+    """True when the two are of one account that does not trade with itself."""
+    own = maker.request.account == taker.request.account
+    return own and _self_trade(taker) is not SelfTrade.ALLOW
+
+
+def _origin(order: SimOrder) -> Origin:
+    """Return who sent an order; a maker that a forced order meets traded of its own will."""
+    extra = order.request.extra
+    if not extra.get("forced"):
+        return Origin.USER
+    origin = extra.get("origin", Origin.LIQUIDATION)
+    return origin if isinstance(origin, Origin) else Origin.LIQUIDATION

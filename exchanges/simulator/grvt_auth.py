@@ -4,15 +4,16 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
 
 from exchanges.simulator.grvt_eip712 import (
     Asset,
     builder_digest,
+    config_digest,
     order_digest,
     recover,
     wallet_login_digest,
 )
+from exchanges.simulator.grvt_members import Member, Members
 from exchanges.simulator.grvt_options import GrvtOptions
 from exchanges.simulator.grvt_payload import (
     Fields,
@@ -38,52 +39,33 @@ _MAX_SESSIONS = 1000
 _MAX_RATE = 2**32 - 1
 
 
-class Credentials(Protocol):
-    """What the venue knows of its one account."""
-
-    @property
-    def api_key(self) -> str:
-        """The key that logs in."""
-        ...
-
-    @property
-    def sub_account_id(self) -> str:
-        """Decimal text."""
-        ...
-
-    @property
-    def address(self) -> str:
-        """The only signer of orders."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A login: the cookie's value and when it stops working, Unix ns."""
+    """A login: whose, the cookie's value and when it stops working, Unix ns."""
 
+    member: Member
     token: str
     expires_at: Ns
 
 
 class Sessions:
-    """Logins of the one account.
+    """Logins of all accounts.
 
     Args:
-        credentials: the API key and the registered signer.
+        members: the accounts with their keys and signers.
         options: chain id and cookie life.
     """
 
-    def __init__(self, credentials: Credentials, options: GrvtOptions) -> None:
-        self._credentials = credentials
+    def __init__(self, members: Members, options: GrvtOptions) -> None:
+        self._members = members
         self._options = options
         self._live: dict[str, Session] = {}
         self._serial = 0
-        self.main_account = "0x" + sha256(credentials.address.encode()).hexdigest()[:40]
-        """Funding account address, and the value of ``X-Grvt-Account-Id``."""
 
     def key_login(self, api_key: str, now: Ns) -> Session | None:
         """Log in with an API key; None when it is not ours."""
-        return self._open(now) if api_key == self._credentials.api_key else None
+        member = self._members.with_key(api_key)
+        return None if member is None else self._open(member, now)
 
     def wallet_login(self, request: Fields, now: Ns) -> Session | None:
         """Log in with a signed ``WalletLogin``; None when signer, digest or time do not fit.
@@ -96,11 +78,11 @@ class Sessions:
         _check_form(parts, self._options.chain_id)
         if not now < parts.expiration <= now + _MAX_LOGIN:
             return None
+        member = self._members.with_signer(signer)
         digest = wallet_login_digest(signer, parts, self._options.chain_id)
-        registered = self._credentials.address.lower()
-        if signer != registered or recover(digest, parts) != registered:
+        if member is None or recover(digest, parts) != signer:
             return None
-        return self._open(now)
+        return self._open(member, now)
 
     def authenticate(
         self, headers: Mapping[str, str], now: Ns, named: str | None = None
@@ -119,17 +101,18 @@ class Sessions:
         """
         session = self._live.get(cookie_value(headers.get("Cookie", "")))
         account = headers.get(ACCOUNT_HEADER, named)
-        wrong = account is not None and account != self.main_account
-        if session is None or session.expires_at <= now or wrong:
+        if session is None or session.expires_at <= now:
+            raise ApiError(1000)
+        if account is not None and account.lower() != session.member.main:
             raise ApiError(1000)
         return session
 
-    def _open(self, now: Ns) -> Session:
+    def _open(self, member: Member, now: Ns) -> Session:
         self._serial += 1
-        seed = f"{self._credentials.api_key}:{self._serial}".encode()
+        seed = f"{member.main}:{member.sub_account}:{self._serial}".encode()
         # The padding "=" is deliberate: clients quote such a value (venues.md A2.2).
         token = base64.urlsafe_b64encode(sha256(seed).digest()).decode()
-        session = Session(token, Ns(now + self._options.cookie_life))
+        session = Session(member, token, Ns(now + self._options.cookie_life))
         self._live[token] = session
         if len(self._live) > _MAX_SESSIONS:
             del self._live[next(iter(self._live))]
@@ -146,32 +129,30 @@ def cookie_value(header: str) -> str:
 
 
 class Signers:
-    """Checks signatures of orders and of builder approvals."""
+    """Checks signatures of orders, of builder approvals and of position settings."""
 
-    def __init__(self, credentials: Credentials, options: GrvtOptions) -> None:
-        self._registered = credentials.address.lower()
+    def __init__(self, options: GrvtOptions) -> None:
         self._chain_id = options.chain_id
 
-    def check_order(self, plan: OrderPlan, asset: Asset, now: Ns) -> bytes:
+    def check_order(self, plan: OrderPlan, asset: Asset, member: Member, now: Ns) -> bytes:
         """Return the digest of a properly signed order (venues.md A3, A4.3).
 
         Raises:
             ApiError: 1012, 2000, 2001, 2002, 2005, 2006, 2007 or 2008.
         """
         parts = plan.signature
-        _check_form(parts, self._chain_id)
-        _check_life(parts, now)
+        self._check_parts(parts, now)
         digest = order_digest(plan, asset, self._chain_id)
-        self._check_signer(digest, parts)
+        _check_signer(digest, parts, member)
         return digest
 
-    def check_builder(self, request: Fields, main: str, now: Ns) -> tuple[str, str, str]:
+    def check_builder(self, request: Fields, member: Member, now: Ns) -> tuple[str, str, str]:
         """Return (builder, futures rate, spot rate) of a signed approval; rates in percent.
 
         Raises:
             ApiError: 1001 for another main account, else as ``check_order``.
         """
-        if address(request.required("main_account_id")) != main:
+        if address(request.required("main_account_id")) != member.main:
             raise ApiError(1001)
         builder = address(request.required("builder_account_id"))
         futures, spot = (
@@ -179,18 +160,36 @@ class Signers:
             request.required("max_spot_fee_rate"),
         )
         parts = signature_parts(request.inner("signature"))
-        _check_form(parts, self._chain_id)
-        _check_life(parts, now)
+        self._check_parts(parts, now)
         rates = _scaled(futures), _scaled(spot)
-        self._check_signer(builder_digest(main, builder, rates, parts, self._chain_id), parts)
+        digest = builder_digest(member.main, builder, rates, parts, self._chain_id)
+        _check_signer(digest, parts, member)
         return builder, futures, spot
 
-    def _check_signer(self, digest: bytes, parts: SignatureParts) -> None:
-        if recover(digest, parts) != parts.signer:
-            # A signer that is not even registered is named first.
-            raise ApiError(2002 if parts.signer == self._registered else 2000)
-        if parts.signer != self._registered:
-            raise ApiError(2000)
+    def check_config(
+        self, request: Fields, asset: Asset, config: tuple[int, int], member: Member, now: Ns
+    ) -> None:
+        """Check the signature of ``set_position_config``; ``config`` is margin type and leverage.
+
+        Raises:
+            ApiError: as ``check_order``.
+        """
+        parts = signature_parts(request.inner("signature"))
+        self._check_parts(parts, now)
+        digest = config_digest(int(member.sub_account), asset, config, parts, self._chain_id)
+        _check_signer(digest, parts, member)
+
+    def _check_parts(self, parts: SignatureParts, now: Ns) -> None:
+        _check_form(parts, self._chain_id)
+        _check_life(parts, now)
+
+
+def _check_signer(digest: bytes, parts: SignatureParts, member: Member) -> None:
+    if recover(digest, parts) != parts.signer:
+        # A signer that is not even registered is named first.
+        raise ApiError(2002 if parts.signer in member.signers else 2000)
+    if parts.signer not in member.signers:
+        raise ApiError(2000)
 
 
 def _scaled(rate: str) -> int:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from exchanges.simulator.grvt_codec import cancel_feed
 from exchanges.simulator.grvt_desk import Desk
+from exchanges.simulator.grvt_members import Member
 from exchanges.simulator.grvt_payload import Fields
+from exchanges.simulator.grvt_triggers import Triggers
 from exchanges.simulator.grvt_words import MS, NO_ORDER_ID, ApiError, Json
 from exchanges.simulator.model import MarketTrade, Phase, SimOrder
 from strategy.domain import NANO, Ns, Qty
@@ -24,20 +26,28 @@ _COD_REASON = "CLIENT_CANCEL_ON_DISCONNECT_TRIGGERED"
 class _Tombstone:
     """A cancel that waits for its order."""
 
+    member: Member
     client_id: str
     until: Ns
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Sub-account and client id."""
+        return self.member.sub_account, self.client_id
 
 
 class Cancels:
     """Takes cancels; ``publish`` receives the results for ``v1.cancel``."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, triggers: Triggers) -> None:
         self._desk = desk
-        self._tombstones: dict[str, _Tombstone] = {}
-        self._countdown: Ns | None = None
-        self.publish: Callable[[Json], None] = lambda _: None
+        self._triggers = triggers
+        self._tombstones: dict[tuple[str, str], _Tombstone] = {}
+        self.publish: Callable[[Member, Json], None] = lambda _member, _row: None
 
-    def named(self, request: Fields) -> SimOrder | None:
+    # --- which order -------------------------------------------------------------------------
+
+    def named(self, request: Fields, who: Member) -> SimOrder | None:
         """Return the order that a request names by exactly one of its ids, or None.
 
         Raises:
@@ -49,12 +59,22 @@ class Cancels:
         if order_id and client_id is not None:
             raise ApiError(2233)
         if order_id:
-            return self._desk.orders.get(order_id)
+            return who.orders.get(order_id)
         if client_id is None:
             raise ApiError(3021)
-        return self._desk.engine.find(self._desk.account_id, str(client_id))
+        return self.with_client_id(who, str(client_id))
 
-    def cancel(self, request: Fields) -> Json:
+    def with_client_id(self, who: Member, client_id: str) -> SimOrder | None:
+        """Return an account's newest order with a client id."""
+        held = self._triggers.find(who, client_id)
+        known = self._desk.engine.find(who.id, client_id)
+        if held is None or known is None:
+            return known if held is None else held
+        return held if held.received_at >= known.received_at else known
+
+    # --- endpoints ---------------------------------------------------------------------------
+
+    def cancel(self, request: Fields, who: Member) -> Json:
         """Answer ``/cancel_order``.
 
         Raises:
@@ -63,46 +83,55 @@ class Cancels:
         desk = self._desk
         if desk.fault("F59") is not None:
             raise ApiError(1006)
-        desk.check_account(request)
+        desk.check_account(request, who)
         now = desk.now()
-        order = self.named(request)
-        wait = self._time_to_live(request)
+        order = self.named(request, who)
+        wait = self.time_to_live(request)
         if order is None:
-            if not wait or not request.has("client_order_id"):
+            if wait and request.has("client_order_id"):
+                self.bury(who, str(request.unsigned("client_order_id")), wait, now)
+            elif not desk.options.unknown_cancel_acks:
                 raise ApiError(1004)
-            self._bury(str(request.unsigned("client_order_id")), Ns(now + wait * MS), now)
-            return _ACK
-        if not order.live:
-            if not desk.options.finished_cancel_acks:
-                raise ApiError(1004)
-            return _ACK
+        elif order.live:
+            self.end(order, now)
+        elif not desk.options.finished_cancel_acks:
+            raise ApiError(1004)
+        return _ACK
+
+    def end(self, order: SimOrder, now: Ns) -> None:
+        """Cancel a live order, waiting triggers included."""
+        desk = self._desk
+        if self._triggers.cancel(order):
+            return
         desk.engine.cancel(now, order)
         if order.phase is Phase.OPEN and desk.fault("F22") is not None:
             self._fill_meanwhile(order, now)
         desk.kick()
-        return _ACK
 
-    def cancel_all(self, request: Fields) -> Json:
+    def cancel_all(self, request: Fields, who: Member) -> Json:
         """Answer ``/cancel_all_orders``: every live order that passes the filters."""
         desk = self._desk
         if desk.fault("F59") is not None:
             raise ApiError(1006)
-        desk.check_account(request)
+        desk.check_account(request, who)
         takes = desk.symbol_filter(request)
         now = desk.now()
+        self._triggers.cancel_all(who, takes, "CLIENT_BULK_CANCEL")
         for symbol in desk.engine.markets:
             if takes(symbol):
-                desk.engine.cancel_all(now, desk.account_id, symbol)
+                desk.engine.cancel_all(now, who.id, symbol)
         desk.kick()
         return _ACK
 
-    def catch(self, order: SimOrder, client_id: str, now: Ns) -> None:
+    def catch(self, order: SimOrder, who: Member, client_id: str, now: Ns) -> None:
         """Cancel a new order that a tombstone waits for, before it can trade."""
-        waiting = self._tombstones.pop(client_id, None)
+        waiting = self._tombstones.pop((who.sub_account, client_id), None)
         if waiting is not None and now < waiting.until:
             self._desk.engine.cancel(now, order)
 
-    def countdown(self, request: Fields) -> Json:
+    # --- the dead-man switch -----------------------------------------------------------------
+
+    def countdown(self, request: Fields, who: Member) -> Json:
         """Answer ``/cancel_on_disconnect``: arm, refresh or disarm the dead-man switch.
 
         Whole seconds count; up to 1000 ms disarms.
@@ -111,30 +140,37 @@ class Cancels:
             ApiError: 6000 above 300 s.
         """
         desk = self._desk
-        desk.check_account(request)
+        desk.check_account(request, who)
         asked = request.unsigned("countdown_time") or 0
         if asked > _MAX_COUNTDOWN_MS:
             raise ApiError(6000)
         if asked <= NANO // MS:
-            self._countdown = None
+            who.countdown = None
             return _ACK
         seconds = asked // (NANO // MS)
-        due = Ns(desk.clock() + seconds * NANO)
-        self._countdown = due
-        desk.at(due, lambda: self._lapse(due))
+        due = Ns(desk.clock() + seconds * NANO + desk.options.countdown_lag)
+        who.countdown = due
+        desk.at(due, lambda: self._lapse(who, due))
         return _ACK
 
-    def _lapse(self, due: Ns) -> None:
+    def _lapse(self, who: Member, due: Ns) -> None:
         """Cancel everything, unless a later heartbeat moved the end."""
-        if self._countdown != due:
+        if who.countdown != due:
             return
-        self._countdown = None
+        who.countdown = None
+        self.sweep(who, _COD_REASON)
+
+    def sweep(self, who: Member, reason: str) -> None:
+        """Cancel all orders of an account for a reason of the venue's."""
         desk = self._desk
-        for order in desk.engine.cancel_all(desk.now(), desk.account_id):
-            order.request.extra["reason"] = _COD_REASON
+        for order in desk.engine.cancel_all(desk.now(), who.id):
+            order.request.extra["reason"] = reason
+        self._triggers.cancel_all(who, lambda _: True, reason)
         desk.kick()
 
-    def _time_to_live(self, request: Fields) -> int:
+    # --- cancels that wait -------------------------------------------------------------------
+
+    def time_to_live(self, request: Fields) -> int:
         """Return the time to live in ms, rounded down to 100; 0 when there is none.
 
         Raises:
@@ -149,23 +185,25 @@ class Cancels:
             raise ApiError(2301)
         return asked // _TTL_STEP_MS * _TTL_STEP_MS
 
-    def _bury(self, client_id: str, until: Ns, now: Ns) -> None:
+    def bury(self, who: Member, client_id: str, wait_ms: int, now: Ns) -> None:
         """Keep a cancel for an order that has not arrived; only the first of them counts."""
-        if client_id in self._tombstones:
-            self._tell(client_id, "DROPPED_DUPLICATE", now)
+        stone = _Tombstone(who, client_id, Ns(now + wait_ms * MS))
+        if stone.key in self._tombstones:
+            self._tell(stone, "DROPPED_DUPLICATE", now)
             return
-        stone = _Tombstone(client_id, until)
-        self._tombstones[client_id] = stone
-        self._desk.at(until, lambda: self._expire(stone))
+        self._tombstones[stone.key] = stone
+        self._desk.at(stone.until, lambda: self._expire(stone))
 
     def _expire(self, stone: _Tombstone) -> None:
-        if self._tombstones.get(stone.client_id) is stone:
-            del self._tombstones[stone.client_id]
-            self._tell(stone.client_id, "EXPIRED", self._desk.clock())
+        if self._tombstones.get(stone.key) is stone:
+            del self._tombstones[stone.key]
+            self._tell(stone, "EXPIRED", self._desk.clock())
 
-    def _tell(self, client_id: str, status: str, now: Ns) -> None:
-        account = self._desk.sub_account
-        self.publish(cancel_feed(account, client_id, NO_ORDER_ID, status, "CLIENT_CANCEL", now))
+    def _tell(self, stone: _Tombstone, status: str, now: Ns) -> None:
+        row = cancel_feed(
+            stone.member.sub_account, stone.client_id, NO_ORDER_ID, status, "CLIENT_CANCEL", now
+        )
+        self.publish(stone.member, row)
 
     def _fill_meanwhile(self, order: SimOrder, now: Ns) -> None:
         """Trade half of a resting order before its cancel takes effect (F22)."""

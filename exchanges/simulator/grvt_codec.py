@@ -1,12 +1,11 @@
-"""GRVT's JSON shapes with full names (venues.md A4.1, A4.2). Pure.
+"""GRVT's JSON shapes of orders, fills and markets, full names (venues.md A4.1, A4.2). Pure.
 
 Decimals are strings with a fractional digit, times are ns strings, counts are integers.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-from exchanges.simulator.grvt_payload import OrderPlan
+from exchanges.simulator.grvt_payload import OrderPlan, Trigger
 from exchanges.simulator.grvt_words import (
     KIND,
     NO_ADDRESS,
@@ -19,16 +18,24 @@ from exchanges.simulator.grvt_words import (
     reason_word,
     status_word,
 )
-from exchanges.simulator.model import Market, Rules, SimFill, SimOrder, SimPosition
-from strategy.domain import BPS_ONE, NANO, Level, Ns, Px, Side, notional
+from exchanges.simulator.model import MarginTier, Market, Rules, SimFill, SimOrder
+from strategy.domain import BPS_ONE, NANO, Bps, Level, Ns, Px, Quote, Side
 
 HOUR_NS = 3600 * NANO
 _CREATED = "1700000000000000000"
 _QUOTE_DECIMALS = 6
-_MAX_POSITION = "30000.0"
+MAX_POSITION = 30_000 * NANO
+"""Largest position, 1e-9 base (venues.md A4.1)."""
 _RATE_CAP = "0.3"
-QUOTE_INDEX = "1.0"
-"""Price of the settle currency in USD."""
+_NO_TRIGGER: Json = {
+    "trigger_type": UNSPECIFIED,
+    "tpsl": {
+        "trigger_by": UNSPECIFIED,
+        "trigger_price": "0.0",
+        "close_position": False,
+        "is_split_position": False,
+    },
+}
 
 
 # --- orders and fills ------------------------------------------------------------------------
@@ -45,6 +52,7 @@ def wire_of(plan: OrderPlan) -> Json:
         "reduce_only": plan.reduce_only,
         "limit_price": dec(plan.limit_px),
         "client_order_id": plan.client_id,
+        "trigger": _NO_TRIGGER if plan.trigger is None else trigger_json(plan.trigger),
         "builder": plan.builder or NO_ADDRESS,
         "builder_fee": dec(int(plan.builder_fee * NANO)),
         "signature": {
@@ -59,6 +67,25 @@ def wire_of(plan: OrderPlan) -> Json:
     }
 
 
+def trigger_json(trigger: Trigger) -> Json:
+    """Render the trigger of an order."""
+    return {
+        "trigger_type": trigger.kind,
+        "tpsl": {
+            "trigger_by": trigger.by,
+            "trigger_price": dec(trigger.px),
+            "close_position": False,
+            "is_split_position": False,
+        },
+    }
+
+
+def shown_id(order: SimOrder) -> str:
+    """Return the id that clients know: a fired trigger keeps the one it waited with."""
+    kept = order.request.extra.get("shown_id")
+    return kept if isinstance(kept, str) else order.order_id
+
+
 def forced_wire(sub_account: str) -> Json:
     """Return the echo of an order that the venue itself created: a liquidation."""
     return {
@@ -69,6 +96,7 @@ def forced_wire(sub_account: str) -> Json:
         "reduce_only": True,
         "limit_price": "0.0",
         "client_order_id": "0",
+        "trigger": _NO_TRIGGER,
         "builder": NO_ADDRESS,
         "builder_fee": "0.0",
         "signature": {
@@ -102,15 +130,7 @@ def _order_shell(wire: Json, symbol: str, side: Side, size: int, created: Ns) ->
         "metadata": {
             "client_order_id": wire["client_order_id"],
             "create_time": str(created),
-            "trigger": {
-                "trigger_type": UNSPECIFIED,
-                "tpsl": {
-                    "trigger_by": UNSPECIFIED,
-                    "trigger_price": "0.0",
-                    "close_position": False,
-                    "is_split_position": False,
-                },
-            },
+            "trigger": wire["trigger"],
             "broker": UNSPECIFIED,
             "is_position_transfer": False,
             "allow_crossing": False,
@@ -140,7 +160,7 @@ def order_json(order: SimOrder, sub_account: str, status: str | None = None) -> 
     wire = new.extra.get("wire")
     known = wire if isinstance(wire, dict) else forced_wire(sub_account)
     shell = _order_shell(known, new.symbol, new.side, new.qty, order.received_at)
-    return {"order_id": order.order_id, **shell, "state": state_json(order, status)}
+    return {"order_id": shown_id(order), **shell, "state": state_json(order, status)}
 
 
 def state_json(order: SimOrder, status: str | None = None) -> Json:
@@ -160,33 +180,76 @@ def state_feed(order: SimOrder, status: str | None = None) -> Json:
     """Render a message of ``v1.state``."""
     wire = order.request.extra.get("wire")
     return {
-        "order_id": order.order_id,
+        "order_id": shown_id(order),
         "client_order_id": wire["client_order_id"] if isinstance(wire, dict) else "0",
         "order_state": state_json(order, status),
     }
 
 
-def fill_json(fill: SimFill, order: SimOrder, mark: Px, rules: Rules, sub_account: str) -> Json:
-    """Render a Fill (venues.md A4.2): fee positive when paid, ``fee_rate`` in percent."""
+def fill_rows(
+    fill: SimFill, order: SimOrder, prices: tuple[Px, Px], fees: tuple[Bps, Bps], parts: int = 1
+) -> list[Json]:
+    """Render a Fill (venues.md A4.2): fee positive when paid, ``fee_rate`` in percent.
+
+    Account and currency of the fee are left to the caller.
+
+    Args:
+        fill: the execution.
+        order: of which it is one.
+        prices: mark and index now.
+        fees: maker and taker rate of the account.
+        parts: in how many rows to tell it; more than one under F27.
+    """
+    row = _fill_row(fill, order, prices, fees)
+    count = min(parts, fill.qty)
+    if count == 1:
+        return [row]
+    shares = {
+        name: _shares(amount, count)
+        for name, amount in (
+            ("size", fill.qty),
+            ("fee", fill.fee),
+            ("builder_fee", fill.builder_fee),
+            ("realized_pnl", fill.realized),
+        )
+    }
+    return [
+        row
+        | {name: dec(amounts[n]) for name, amounts in shares.items()}
+        | {"trade_id": f"{fill.trade_id}{n:04d}"}
+        for n in range(count)
+    ]
+
+
+def _shares(amount: int, count: int) -> list[int]:
+    """Split an amount into parts that sum to it exactly."""
+    even = abs(amount) // count
+    last = abs(amount) - even * (count - 1)
+    sign = -1 if amount < 0 else 1
+    return [sign * even] * (count - 1) + [sign * last]
+
+
+def _fill_row(fill: SimFill, order: SimOrder, prices: tuple[Px, Px], fees: tuple[Bps, Bps]) -> Json:
     wire = order.request.extra.get("wire")
-    known = wire if isinstance(wire, dict) else forced_wire(sub_account)
+    known = wire if isinstance(wire, dict) else forced_wire("")
+    mark, index = prices
     return {
         "event_time": str(fill.at),
-        "sub_account_id": sub_account,
+        "sub_account_id": known["sub_account_id"],
         "instrument": fill.symbol,
         "is_buyer": fill.side is Side.BUY,
         "is_taker": not fill.is_maker,
         "size": dec(fill.qty),
         "price": dec(fill.px),
         "mark_price": dec(mark),
-        "index_price": dec(mark),
+        "index_price": dec(index),
         "interest_rate": "0.0",
         "forward_price": "0.0",
         "realized_pnl": dec(fill.realized),
         "fee": dec(fill.fee),
-        "fee_rate": percent(rules.maker_fee if fill.is_maker else rules.taker_fee),
+        "fee_rate": percent(fees[0] if fill.is_maker else fees[1]),
         "trade_id": fill.trade_id,
-        "order_id": fill.order_id,
+        "order_id": shown_id(order),
         "venue": "ORDERBOOK",
         "is_liquidation": fill.forced,
         "client_order_id": known["client_order_id"],
@@ -194,9 +257,8 @@ def fill_json(fill: SimFill, order: SimOrder, mark: Px, rules: Rules, sub_accoun
         "broker": UNSPECIFIED,
         "is_rpi": False,
         "builder": known["builder"],
-        "builder_fee_rate": "0.0",
-        "builder_fee": "0.0",
-        "fee_currency": rules.settle_asset,
+        "builder_fee_rate": known["builder_fee"],
+        "builder_fee": dec(fill.builder_fee),
     }
 
 
@@ -211,111 +273,6 @@ def cancel_feed(
         "reason": reason,
         "update_time": str(now),
         "cancel_status": status,
-    }
-
-
-# --- account ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class AccountFigures:
-    """Money of the account, 1e-9 of the settle currency."""
-
-    equity: int
-    balance: int
-    initial_margin: int
-    maintenance_margin: int
-    leverage: int
-
-    @property
-    def unrealized(self) -> int:
-        """Profit of the open positions."""
-        return self.equity - self.balance
-
-    @property
-    def available(self) -> int:
-        """``total_equity - initial_margin - min(unrealized_pnl, 0)`` (venues.md A4.2)."""
-        return self.equity - self.initial_margin - min(self.unrealized, 0)
-
-
-def position_json(
-    position: SimPosition, mark: Px, figures: AccountFigures, sub_account: str, now: Ns
-) -> Json:
-    """Render a Position: size and notional signed, roi in percent, funding positive when paid."""
-    size = position.qty
-    price = mark or position.entry
-    gain = size * (price - position.entry)
-    unrealized = abs(gain) // NANO if gain >= 0 else -(abs(gain) // NANO)
-    cost = notional(position.entry, abs(size))
-    total = unrealized + position.realized
-    return {
-        "event_time": str(now),
-        "sub_account_id": sub_account,
-        "instrument": position.symbol,
-        "size": dec(size),
-        "notional": dec(notional(price, size)),
-        "entry_price": dec(position.entry),
-        "exit_price": "0.0",
-        "mark_price": dec(price),
-        "unrealized_pnl": dec(unrealized),
-        "realized_pnl": dec(position.realized),
-        "total_pnl": dec(total),
-        "roi": dec(ratio(total * 100, cost)),
-        "quote_index_price": QUOTE_INDEX,
-        "est_liquidation_price": dec(_liquidation(size, price, figures)),
-        "leverage": dec(figures.leverage * NANO),
-        "cumulative_fee": dec(position.fees),
-        "cumulative_realized_funding_payment": dec(-position.funding),
-        "margin_type": "CROSS",
-    }
-
-
-def _liquidation(size: int, price: int, figures: AccountFigures) -> int:
-    """Estimate where equity meets maintenance margin, other things equal."""
-    if not size:
-        return 0
-    room = (figures.equity - figures.maintenance_margin) * NANO // abs(size)
-    return max(price - room if size > 0 else price + room, 0)
-
-
-def balance_json(figures: AccountFigures, asset: str) -> Json:
-    """Render a SpotBalance."""
-    return {
-        "currency": asset,
-        "balance": dec(figures.balance),
-        "index_price": QUOTE_INDEX,
-        "entry_price": "0.0",
-        "realized_pnl": "0.0",
-        "unrealized_pnl": "0.0",
-        "available_to_transfer": dec(max(figures.available, 0)),
-    }
-
-
-def summary_json(
-    figures: AccountFigures, positions: Sequence[Json], asset: str, sub_account: str, now: Ns
-) -> Json:
-    """Render a SubAccount (venues.md A4.2)."""
-    return {
-        "event_time": str(now),
-        "sub_account_id": sub_account,
-        "margin_type": "SIMPLE_CROSS_MARGIN",
-        "settle_currency": asset,
-        "unrealized_pnl": dec(figures.unrealized),
-        "total_equity": dec(figures.equity),
-        "initial_margin": dec(figures.initial_margin),
-        "maintenance_margin": dec(figures.maintenance_margin),
-        "available_balance": dec(figures.available),
-        "spot_balances": [balance_json(figures, asset)],
-        "positions": list(positions),
-        "settle_index_price": QUOTE_INDEX,
-        "is_vault": False,
-        "vault_im_additions": "0.0",
-        "derisk_margin": dec(figures.maintenance_margin),
-        "derisk_to_maintenance_margin_ratio": "1.0",
-        "total_cross_equity": dec(figures.equity),
-        "cross_unrealized_pnl": dec(figures.unrealized),
-        "sub_account_mode": "SINGLE_ASSET",
-        "margin_balance": dec(figures.equity),
     }
 
 
@@ -338,11 +295,23 @@ def instrument_json(market: Market, rules: Rules) -> Json:
         "tick_size": dec(instrument.tick),
         "min_size": dec(instrument.min_qty),
         "create_time": _CREATED,
-        "max_position_size": _MAX_POSITION,
+        "max_position_size": dec(MAX_POSITION),
         "funding_interval_hours": rules.funding_interval // HOUR_NS,
         "adjusted_funding_rate_cap": _RATE_CAP,
         "adjusted_funding_rate_floor": f"-{_RATE_CAP}",
         "min_notional": dec(instrument.min_notional),
+        "asset_class": UNSPECIFIED,
+        "status": "ACTIVE",
+    }
+
+
+def spot_json(listed: Json) -> Json:
+    """Return a spot instrument beside a perpetual; its kind is unknown to older clients (G12)."""
+    return listed | {
+        "instrument": f"{listed['base']}_{listed['quote']}",
+        "instrument_hash": "0x080401",
+        "kind": "SPOT_SWAP",
+        "venues": ["ORDERBOOK"],
     }
 
 
@@ -364,26 +333,32 @@ def book_json(symbol: str, bids: Iterable[Level], asks: Iterable[Level], at: Ns)
 
 
 def margin_rules_json(market: Market, rules: Rules) -> Json:
-    """Render the one risk bracket that the engine applies."""
+    """Render the risk brackets that the engine applies; the last one has no cap."""
+    first = MarginTier(Quote(0), rules.initial_margin, rules.maintenance_margin)
+    tiers = [first, *(tier for tier in rules.margin_tiers if tier.floor)]
+    rows: list[Json] = []
+    for number, tier in enumerate(tiers):
+        row: Json = {"tier": number + 1, "notional_floor": dec(tier.floor)}
+        if number + 1 < len(tiers):
+            row["notional_cap"] = dec(tiers[number + 1].floor)
+        most = min(BPS_ONE // tier.initial, rules.max_leverage)
+        row |= {
+            "maintenance_margin_rate": dec(ratio(tier.maintenance, BPS_ONE)),
+            "initial_margin_rate": dec(ratio(tier.initial, BPS_ONE)),
+            "max_leverage": max(most, 1),
+            "cumulative_maintenance_amount": dec(tier.cumulative),
+        }
+        rows.append(row)
     return {
         "instrument": market.instrument.symbol,
-        "max_position_size": _MAX_POSITION,
-        "risk_brackets": [
-            {
-                "tier": 1,
-                "notional_floor": "0.0",
-                "maintenance_margin_rate": dec(ratio(rules.maintenance_margin, BPS_ONE)),
-                "initial_margin_rate": dec(ratio(rules.initial_margin, BPS_ONE)),
-                "max_leverage": max_leverage(rules),
-                "cumulative_maintenance_amount": "0.0",
-            }
-        ],
+        "max_position_size": dec(MAX_POSITION),
+        "risk_brackets": rows,
     }
 
 
 def max_leverage(rules: Rules) -> int:
-    """Return the largest leverage that the initial margin allows."""
-    return max(BPS_ONE // rules.initial_margin, 1)
+    """Return the largest leverage that the venue allows."""
+    return rules.max_leverage
 
 
 def currency_rows() -> list[Json]:

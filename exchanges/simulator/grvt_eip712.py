@@ -29,6 +29,13 @@ AUTHORIZE_BUILDER_TYPE = (
     "AuthorizeBuilder(address mainAccountID,address builderAccountID,uint32 maxFutureFeeRate,"
     f"uint32 maxSpotFeeRate,{_TAIL})"
 )
+POSITION_CONFIG_TYPE = (
+    "SetSubAccountPositionMarginConfig(uint64 subAccountID,uint256 asset,uint8 marginType,"
+    f"int32 leverage,{_TAIL})"
+)
+"""Not in the SDK; as several clients that trade on the venue sign it."""
+LEVERAGE_SCALE = 1_000_000
+"""A leverage times this is what is signed."""
 _DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId)"
 FEE_SCALE = 10_000
 """A builder fee in percent times this is what is signed."""
@@ -85,6 +92,29 @@ def builder_digest(
         int(main, 16),
         int(builder, 16),
         *rates,
+        signature.nonce,
+        int(signature.expiration),
+    )
+    return _digest(struct, chain_id)
+
+
+def config_digest(
+    account: int, asset: Asset, config: tuple[int, int], signature: SignatureParts, chain_id: int
+) -> bytes:
+    """Return the digest of ``set_position_config``.
+
+    Args:
+        account: sub-account number.
+        asset: of the instrument.
+        config: margin type (1 isolated, 2 cross) and leverage times ``LEVERAGE_SCALE``.
+        signature: nonce and expiration are signed too.
+        chain_id: of the domain.
+    """
+    struct = _struct(
+        POSITION_CONFIG_TYPE,
+        account,
+        asset.asset_id,
+        *config,
         signature.nonce,
         int(signature.expiration),
     )

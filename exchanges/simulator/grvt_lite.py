@@ -31,6 +31,7 @@ _STRUCTS: dict[str, str] = {
     "Filters": _FILTERS,
     "HistoryRequest": f"{_FILTERS} {_PAGE}",
     "FundingPaymentRequest": f"sub_account_id instrument {_PAGE} kind base quote",
+    "MoneyHistoryRequest": f"currency {_PAGE}",
     "PositionHistoryRequest": (
         "sub_account_id start_time end_time kind base quote limit cursor status is_long is_short "
         "margin_type"
@@ -38,6 +39,17 @@ _STRUCTS: dict[str, str] = {
     "AccountHistoryRequest": f"sub_account_id {_PAGE}",
     "CreateRequest": "order:Order",
     "OrderRequest": "sub_account_id order_id client_order_id",
+    "BulkRequest": "sub_account_id orders:Order order_i_ds client_order_i_ds time_to_live_ms",
+    "BulkReply": "orders:Order cancel_acks:Ack",
+    "CreateBulkRequest": "orders:Order",
+    "ConfigRequest": "sub_account_id instrument margin_type leverage signature:Signature",
+    "Lifecycle": (
+        "sub_account_id instrument open_time status is_long margin_type close_time entry_price "
+        "exit_price position_close_mark_price realized_pnl cumulative_fee "
+        "cumulative_realized_funding_payment closed_volume_base closed_volume_quote "
+        "max_open_interest_base max_open_interest_quote cumulative_initial_margin "
+        "max_initial_margin leverage unrealized_pnl"
+    ),
     "CancelRequest": "sub_account_id order_id client_order_id time_to_live_ms",
     "CountdownRequest": "sub_account_id countdown_time",
     "LeverageRequest": "sub_account_id instrument leverage",
@@ -99,7 +111,8 @@ _STRUCTS: dict[str, str] = {
         # strike_price is gone, but still holds the short name "sp".
         "instrument instrument_hash base quote kind venues strike_price settlement_period "
         "base_decimals quote_decimals tick_size min_size create_time max_position_size "
-        "funding_interval_hours adjusted_funding_rate_cap adjusted_funding_rate_floor min_notional"
+        "funding_interval_hours adjusted_funding_rate_cap adjusted_funding_rate_floor min_notional "
+        "asset_class status"
     ),
     "Currency": "id symbol balance_decimals quantity_multiplier",
     "Bracket": (
@@ -158,6 +171,8 @@ _METHODS: dict[str, tuple[str, str]] = {
     "kline": ("CandleRequest", "=Candle"),
     "funding": ("FundingRequest", "=FundingRate"),
     "create_order": ("CreateRequest", "=Order"),
+    "bulk_orders": ("BulkRequest", "BulkReply"),
+    "create_bulk_orders": ("CreateBulkRequest", "=Order"),
     "cancel_order": ("CancelRequest", "AckReply"),
     "cancel_all_orders": ("Filters", "AckReply"),
     "order": ("OrderRequest", "=Order"),
@@ -167,7 +182,10 @@ _METHODS: dict[str, tuple[str, str]] = {
     "fill_history": ("HistoryRequest", "=Fill"),
     "funding_payment_history": ("FundingPaymentRequest", "=FundingPayment"),
     "positions": ("Filters", "=Position"),
-    "position_history": ("PositionHistoryRequest", "=Position"),
+    "position_history": ("PositionHistoryRequest", "=Lifecycle"),
+    **dict.fromkeys(
+        ("deposit_history", "transfer_history", "withdrawal_history"), ("MoneyHistoryRequest", "=")
+    ),
     "account_summary": ("SubAccount1", "=SubAccount"),
     "account_history": ("AccountHistoryRequest", "=SubAccount"),
     "aggregated_account_summary": ("Empty", "=Aggregated"),
@@ -175,6 +193,7 @@ _METHODS: dict[str, tuple[str, str]] = {
     "get_sub_accounts": ("Empty", "SubAccounts"),
     "get_all_initial_leverage": ("SubAccount1", "Leverages"),
     "set_initial_leverage": ("LeverageRequest", "Success"),
+    "set_position_config": ("ConfigRequest", "Ack"),
     "get_authorized_builders": ("Empty", "Builders"),
     "authorize_builder": ("BuilderRequest", "AckReply"),
 }

@@ -1,6 +1,5 @@
 """GRVT market data over REST, and the tickers that the streams share (venues.md A4.1)."""
 
-from collections.abc import Iterator
 from itertools import islice
 
 from exchanges.simulator.grvt_codec import (
@@ -9,8 +8,10 @@ from exchanges.simulator.grvt_codec import (
     currency_rows,
     instrument_json,
     margin_rules_json,
+    spot_json,
 )
 from exchanges.simulator.grvt_desk import Desk
+from exchanges.simulator.grvt_funding import AGGREGATIONS, FundingBook
 from exchanges.simulator.grvt_history import Row, page_json
 from exchanges.simulator.grvt_payload import Fields, market_filter, page_of
 from exchanges.simulator.grvt_tape import (
@@ -23,12 +24,9 @@ from exchanges.simulator.grvt_tape import (
 )
 from exchanges.simulator.grvt_words import ApiError, Json, dec
 from exchanges.simulator.model import Market
-from strategy.domain import Level, Ns
+from strategy.domain import Level, Ns, Px
 
 DEPTHS = (10, 50, 100, 500)
-_MAX_FUNDING_ROWS = 3 * 90
-"""How far the funding history reaches back, in intervals."""
-_AGGREGATIONS = frozenset({"FUNDING_INTERVAL", "ONE_HOURLY", "FOUR_HOURLY", "EIGHT_HOURLY"})
 
 
 class MarketApi:
@@ -36,6 +34,7 @@ class MarketApi:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._funding = FundingBook(desk)
 
     # --- instruments -------------------------------------------------------------------------
 
@@ -56,7 +55,9 @@ class MarketApi:
             if active and not listed.tradable:
                 continue
             if wanted.takes(symbol, listed.base, listed.quote):
-                rows.append(instrument_json(market, self._desk.engine.rules))
+                rows.append(self._instrument_row(symbol))
+        if self._desk.options.spot_listed and rows:
+            rows.append(spot_json(rows[0]))
         return {"result": rows[:limit]}
 
     def margin_rules(self, request: Fields) -> Json:
@@ -81,7 +82,7 @@ class MarketApi:
 
     def book_row(self, symbol: str, depth: int, now: Ns) -> Json:
         """Render the book as it now is."""
-        bids, asks = self._desk.engine.book(symbol, depth)
+        bids, asks = self._levels(symbol, depth)
         return book_json(symbol, bids, asks, now)
 
     def mini(self, request: Fields) -> Json:
@@ -95,26 +96,25 @@ class MarketApi:
         return {"result": self.ticker_row(symbol, self._desk.now())}
 
     def mini_row(self, symbol: str, now: Ns) -> Json:
-        """Render a MiniTicker; prices that do not exist are left out."""
+        """Render a MiniTicker; prices and sizes that do not exist are ``0.0``, as captured."""
         desk = self._desk
-        bids, asks = desk.engine.book(symbol, 1)
+        bids, asks = self._levels(symbol, 1)
         mark, last = desk.engine.mark(symbol), desk.engine.last_price(symbol)
-        row: Json = {"event_time": str(now), "instrument": symbol}
-        if mark:
-            row |= {"mark_price": dec(mark), "index_price": dec(mark)}
-        if last is not None:
-            row |= {
-                "last_price": dec(last),
-                "last_size": dec(desk.tapes[symbol].last_size()),
-            }
-        if bids and asks:
-            row["mid_price"] = dec((bids[0][0] + asks[0][0]) // 2)
+        row: Json = {
+            "event_time": str(now),
+            "instrument": symbol,
+            "mark_price": dec(mark),
+            "index_price": dec(desk.index(symbol)),
+            "last_price": dec(last or 0),
+            "last_size": dec(desk.tapes[symbol].last_size()),
+            "mid_price": dec((bids[0][0] + asks[0][0]) // 2 if bids and asks else 0),
+        }
         return row | _touch("best_bid", bids) | _touch("best_ask", asks)
 
     def ticker_row(self, symbol: str, now: Ns) -> Json:
         """Render a Ticker; funding rates are percent per interval."""
         rules = self._desk.engine.rules
-        rate = dec(rules.funding_rate * 100)
+        rate = self._funding.rate(symbol)
         return (
             self.mini_row(symbol, now)
             | {
@@ -126,7 +126,7 @@ class MarketApi:
                 "long_short_ratio": "1.0",
                 "funding_rate": rate,
                 "funding_interval_hours": rules.funding_interval // HOUR_NS,
-                "next_funding_time": str(self._next_funding(now)),
+                "next_funding_time": str(self._funding.next_time()),
             }
             | day_json(self._desk.tapes[symbol].day(now))
         )
@@ -167,36 +167,36 @@ class MarketApi:
         return page_json(rows, page, _any)
 
     def funding(self, request: Fields) -> Json:
-        """Answer ``/funding``: one row per interval, newest first; the rate is constant here."""
+        """Answer ``/funding``: one row per interval, newest first."""
         symbol = self._named(request).instrument.symbol
-        if (request.text("agg_type") or "FUNDING_INTERVAL") not in _AGGREGATIONS:
+        aggregation = request.text("agg_type") or "FUNDING_INTERVAL"
+        if aggregation not in AGGREGATIONS:
             raise ApiError(1003)
         page = page_of(request)
         now = self._desk.now()
-        return page_json(self._funding_rows(symbol, now), page, _any)
-
-    def _funding_rows(self, symbol: str, now: Ns) -> Iterator[Row]:
-        rules = self._desk.engine.rules
-        rate = dec(rules.funding_rate * 100)
-        newest = now // rules.funding_interval
-        for number in range(newest, newest - _MAX_FUNDING_ROWS, -1):
-            at = Ns(number * rules.funding_interval)
-            body = {
-                "instrument": symbol,
-                "funding_rate": rate,
-                "funding_time": str(at),
-                "mark_price": dec(self._desk.engine.mark(symbol)),
-                "funding_rate_8_h_avg": rate,
-                "funding_interval_hours": rules.funding_interval // HOUR_NS,
-            }
-            yield Row(number, at, symbol, body)
+        return page_json(self._funding.rows(symbol, now, aggregation), page, _any)
 
     def _named(self, request: Fields) -> Market:
         return self._desk.market(request.required("instrument"))
 
-    def _next_funding(self, now: Ns) -> int:
-        interval = self._desk.engine.rules.funding_interval
-        return (now // interval + 1) * interval
+    def _instrument_row(self, symbol: str) -> Json:
+        return instrument_json(self._desk.market(symbol), self._desk.engine.rules)
+
+    def _levels(self, symbol: str, depth: int) -> tuple[list[Level], list[Level]]:
+        """Return the book as it is shown: crossed under F66."""
+        bids, asks = self._desk.engine.book(symbol, depth)
+        crossing = self.crossing_bid(symbol)
+        return (bids if crossing is None else [crossing, *bids][:depth]), asks
+
+    def crossing_bid(self, symbol: str) -> Level | None:
+        """Return the bid that F66 shows inside the asks; None while it is not active."""
+        if not self._desk.holds("F66"):
+            return None
+        bids, asks = self._desk.engine.book(symbol, 1)
+        if not bids or not asks:
+            return None
+        tick = self._desk.engine.markets[symbol].instrument.tick
+        return Px(asks[0][0] + tick), bids[0][1]
 
     def _open_interest(self, symbol: str) -> int:
         held = (
@@ -216,9 +216,7 @@ def check_candle(interval: str, kind: str) -> None:
 
 
 def _touch(name: str, levels: list[Level]) -> Json:
-    if not levels:
-        return {}
-    px, size = levels[0]
+    px, size = levels[0] if levels else (0, 0)
     return {f"{name}_price": dec(px), f"{name}_size": dec(size)}
 
 

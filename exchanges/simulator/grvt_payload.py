@@ -29,6 +29,8 @@ _DIGITS = 20
 _MAX_INT64 = 2**63 - 1
 _DEFAULT_LIMIT = 500
 _MAX_LIMIT = 1000
+TRIGGER_KINDS = ("TAKE_PROFIT", "STOP_LOSS")
+TRIGGER_PRICES = ("INDEX", "LAST", "MID", "MARK")
 
 
 def decode(body: bytes) -> dict[str, Any]:
@@ -104,6 +106,13 @@ class Fields:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise malformed()
         return value
+
+    def texts_or_nulls(self, key: str) -> list[str]:
+        """Return a list of strings, its nulls left out."""
+        value = self._row.get(key)
+        if not isinstance(value, list):
+            return self.texts(key)
+        return Fields({key: [item for item in value if item is not None]}).texts(key)
 
     def inner(self, key: str) -> "Fields":
         """Return an object that must be there."""
@@ -183,6 +192,18 @@ def address(value: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Trigger:
+    """When a take profit or stop loss order becomes a real one."""
+
+    kind: str
+    """``TAKE_PROFIT`` or ``STOP_LOSS``."""
+    by: str
+    """Which price is watched: INDEX, LAST, MID or MARK."""
+    px: int
+    """1e-9."""
+
+
+@dataclass(frozen=True, slots=True)
 class OrderPlan:
     """An order as the client wrote it; sizes and prices in 1e-9 units."""
 
@@ -202,15 +223,15 @@ class OrderPlan:
     """Lower-case address, or empty."""
     builder_fee: Decimal
     """Percent."""
+    trigger: Trigger | None = None
 
 
-def order_plan(request: Fields) -> OrderPlan:
-    """Read ``{"order": Order}`` and check what needs no market (venues.md A4.2, A5.5).
+def order_plan(row: Fields) -> OrderPlan:
+    """Read an Order and check what needs no market (venues.md A4.2, A5.5).
 
     Raises:
         ApiError: 1003, or the code of the rule that it breaks.
     """
-    row = request.inner("order")
     if (row.text("order_id") or NO_ORDER_ID) != NO_ORDER_ID:
         raise ApiError(2010)
     if row.has("state"):
@@ -238,6 +259,7 @@ def order_plan(request: Fields) -> OrderPlan:
         signature=signature_parts(row.inner("signature")),
         builder=builder,
         builder_fee=builder_fee,
+        trigger=_trigger(row),
     )
     _check_kind(plan)
     return plan
@@ -252,17 +274,40 @@ def sub_account(row: Fields) -> int:
 
 
 def _client_id(row: Fields) -> str:
-    if not row.has("metadata"):
-        raise ApiError(2011)
-    metadata = row.inner("metadata")
-    number = metadata.unsigned("client_order_id")
+    number = row.inner("metadata").unsigned("client_order_id") if row.has("metadata") else None
     if number is None:
         raise ApiError(2011)
-    if metadata.has("trigger"):
-        trigger = metadata.inner("trigger").text("trigger_type") or UNSPECIFIED
-        if trigger != UNSPECIFIED:
-            raise ApiError(2112)  # trigger orders are not simulated
     return str(number)
+
+
+def _trigger(row: Fields) -> Trigger | None:
+    """Read ``metadata.trigger``; None for an ordinary order.
+
+    Raises:
+        ApiError: 2110 for an unknown price, 2112 for an unknown kind, 2113 without a price, 2114,
+            2117 and 2242 for position-linked and split ones, which API clients may not send.
+    """
+    metadata = row.inner("metadata")
+    if not metadata.has("trigger"):
+        return None
+    outer = metadata.inner("trigger")
+    kind = outer.text("trigger_type") or UNSPECIFIED
+    if kind == UNSPECIFIED:
+        return None
+    if kind not in TRIGGER_KINDS or row.flag("post_only"):
+        raise ApiError(2112)
+    inner = outer.inner("tpsl")
+    by = inner.text("trigger_by") or UNSPECIFIED
+    if by not in TRIGGER_PRICES:
+        raise ApiError(2110)
+    px = _units(inner.text("trigger_price") or "0", 2112)
+    if not px:
+        raise ApiError(2113)
+    if inner.flag("close_position"):
+        raise ApiError(2117 if row.flag("reduce_only") else 2114)
+    if inner.flag("is_split_position"):
+        raise ApiError(2242)
+    return Trigger(kind, by, px)
 
 
 def _builder(row: Fields) -> tuple[str, Decimal]:

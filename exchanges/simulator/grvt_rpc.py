@@ -10,11 +10,12 @@ from aiohttp import web
 
 from exchanges.simulator import grvt_lite as lite
 from exchanges.simulator.grvt_auth import ACCOUNT_QUERY, Session
+from exchanges.simulator.grvt_channels import Joined
 from exchanges.simulator.grvt_desk import Desk
 from exchanges.simulator.grvt_gate import Methods
 from exchanges.simulator.grvt_payload import Fields, decode
 from exchanges.simulator.grvt_socket import Socket
-from exchanges.simulator.grvt_streams import Joined, Streams
+from exchanges.simulator.grvt_streams import Streams
 from exchanges.simulator.grvt_topics import Kind, Topic, parse_topic, stream_kind
 from exchanges.simulator.grvt_words import (
     MAX_U32,
@@ -25,7 +26,7 @@ from exchanges.simulator.grvt_words import (
     malformed,
 )
 
-_VERSION = "v1/"
+_VERSIONS = ("v1/", "v2/")
 _MAX_SELECTORS = 1000
 
 
@@ -56,16 +57,17 @@ class Rpc:
             self._desk.options,
             request.transport,
             self._session(request),
+            self._desk.clock,
             lite=request.path == "/ws/lite",
             legacy=request.path == "/ws",
         )
         topics: dict[tuple[str, str], Topic] = {}
         self._topics[socket] = topics
-        self._streams.sockets.add(socket)
+        self._streams.sockets[socket] = None
         try:
             return await socket.serve(request, self._handle)
         finally:
-            self._streams.sockets.discard(socket)
+            self._streams.sockets.pop(socket, None)
             for topic in topics.values():
                 self._streams.leave(socket, topic)
             del self._topics[socket]
@@ -90,12 +92,21 @@ class Rpc:
         try:
             message = decode(raw)
         except ApiError as error:
-            socket.offer(_text(error.body()))
+            socket.offer(_text(_unreadable(socket, error)))
             return
         if socket.legacy:
             self._legacy(socket, message)
         else:
-            self._modern(socket, lite.to_full(message, "RpcRequest") if socket.lite else message)
+            await self._modern(
+                socket, lite.to_full(message, "RpcRequest") if socket.lite else message
+            )
+
+    def _number(self, number: Any, method: Any) -> Any:
+        """Return the id of an answer: another request's under F18, if it is about trading."""
+        trading = isinstance(method, str) and method.startswith(_VERSIONS)
+        if not trading or not isinstance(number, int) or self._desk.fault("F18") is None:
+            return number
+        return (number + 1) % (MAX_U32 + 1)
 
     def _stale(self, socket: Socket) -> bool:
         """True when the socket is to die with its cookie (venues.md D2)."""
@@ -103,18 +114,13 @@ class Rpc:
         dies = self._desk.options.socket_dies_with_cookie and session is not None
         return dies and session is not None and session.expires_at <= self._desk.clock()
 
-    def _modern(self, socket: Socket, message: Json) -> None:
+    async def _modern(self, socket: Socket, message: Json) -> None:
         reply: Json = {"jsonrpc": "2.0"}
         number, method = message.get("id"), message.get("method")
         greetings: list[Topic] = []
+        tail = method.rpartition("/")[2] if isinstance(method, str) else ""
         try:
-            if not isinstance(method, str) or not _request_number(number):
-                raise malformed()
-            params = message.get("params")
-            if params is not None and not isinstance(params, dict):
-                raise malformed()
-            result, greetings = self._run(socket, method, {} if params is None else params)
-            reply["result"] = result
+            reply["result"], greetings = self._run(socket, *_checked(message))
         except ApiError as error:
             reply["error"] = {"code": error.code, "message": error.message}
         except Dropped:
@@ -124,19 +130,23 @@ class Rpc:
             socket.offer(mangled.text)
             return
         if number is not None:
-            reply["id"] = number
+            reply["id"] = self._number(number, method)
         reply["method"] = method
+        await self._desk.late_answer(tail)
         socket.offer(_text(lite.to_lite(reply, "RpcReply") if socket.lite else reply))
         for topic in greetings:
             self._streams.greet(socket, topic)
 
     def _run(self, socket: Socket, method: str, params: Json) -> tuple[Json, list[Topic]]:
         """Return the result of a method, and the subscriptions to greet after the reply."""
-        if method.startswith(_VERSION):
-            return self._trade(socket, method.removeprefix(_VERSION), params), []
+        for version in _VERSIONS:
+            if method.startswith(version):
+                return self._trade(socket, method.removeprefix(version), params), []
         if method == "subscribe":
             row = Fields(lite.to_full(params, "Subscribe") if socket.lite else params)
-            found = self._subscribe(socket, row.required("stream"), _selectors(row, "selectors"))
+            wide = row.flag("use_global_sequence_number")
+            stream, wanted = row.required("stream"), _selectors(row, "selectors")
+            found = self._subscribe(socket, stream, wanted, wide=wide)
             return _shown(socket, found[0], "Subscribed"), found[1]
         if method == "unsubscribe":
             row = Fields(lite.to_full(params, "Subscribe") if socket.lite else params)
@@ -149,9 +159,11 @@ class Rpc:
                     self._streams.leave(socket, topic)
                 self._topics[socket].clear()
             return _shown(socket, held, "Streams"), []
-        raise ApiError(1004)
+        raise ApiError(1200)
 
     def _trade(self, socket: Socket, name: str, params: Json) -> Json:
+        if not self._methods.knows(name):
+            raise ApiError(1200)
         body = lite.request_to_full(name, params) if socket.lite else params
         answer = self._methods.call(name, body, lambda: _require_login(socket))
         return lite.reply_to_lite(name, answer) if socket.lite else answer
@@ -182,12 +194,13 @@ class Rpc:
     # --- subscriptions -----------------------------------------------------------------------
 
     def _subscribe(
-        self, socket: Socket, stream: str, selectors: list[str]
+        self, socket: Socket, stream: str, selectors: list[str], *, wide: bool = False
     ) -> tuple[Json, list[Topic]]:
         """Subscribe to all selectors or, if one is wrong, to none."""
+        account = ""
         if stream_kind(stream) in (Kind.PRIVATE, Kind.SILENT):
-            _require_login(socket)
-        symbols, account = self._desk.engine.markets, self._desk.sub_account
+            account = _require_login(socket).member.sub_account
+        symbols = self._desk.engine.markets
         topics = [parse_topic(stream, each, symbols, account) for each in selectors]
         held, replaced = self._topics[socket], []
         joined: list[Joined] = []
@@ -198,7 +211,7 @@ class Rpc:
                 if old.selector != topic.selector:
                     replaced.append(old.selector)
             held[stream, topic.primary] = topic
-            joined.append(self._streams.join(socket, topic))
+            joined.append(self._streams.join(socket, topic, wide=wide))
         reply = {
             "stream": stream,
             "subs": selectors,
@@ -228,9 +241,30 @@ class Rpc:
         return {"stream_reference": rows}
 
 
-def _require_login(socket: Socket) -> None:
+def _unreadable(socket: Socket, error: ApiError) -> Json:
+    """Return the answer to a frame that is not JSON, as captured: no id is known, so 0 is said."""
+    if socket.legacy:
+        return error.body()
+    said = {"code": error.code, "message": error.message}
+    reply: Json = {"jsonrpc": "2.0", "error": said, "id": 0, "method": ""}
+    shown: Json = lite.to_lite(reply, "RpcReply") if socket.lite else reply
+    return shown
+
+
+def _checked(message: Json) -> tuple[str, Json]:
+    """Return method and parameters of a JSON-RPC request; raises ApiError 1003."""
+    method, params = message.get("method"), message.get("params")
+    if not isinstance(method, str) or not _request_number(message.get("id")):
+        raise malformed()
+    if params is not None and not isinstance(params, dict):
+        raise malformed()
+    return method, {} if params is None else params
+
+
+def _require_login(socket: Socket) -> Session:
     if socket.session is None:
         raise ApiError(1000)
+    return socket.session
 
 
 def _selectors(row: Fields, key: str) -> list[str]:

@@ -6,15 +6,25 @@ up is dropped; nothing is ever skipped silently.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from aiohttp import WSMsgType, web
 
 from exchanges.simulator.grvt_auth import Session
 from exchanges.simulator.grvt_options import GrvtOptions
+from strategy.domain import Ns
 
 _GOING_AWAY = 1001
 _POLICY = 1008
 _CLOSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Goodbye:
+    """The end of what is written."""
+
+    code: int
+    why: bytes
 
 
 class Socket:
@@ -24,6 +34,7 @@ class Socket:
         options: limits.
         transport: of the connection, to reset it.
         session: the login it came with; None for market data only.
+        clock: the venue's, Unix ns.
         lite: short field names.
         legacy: the envelope of ``/ws`` instead of JSON-RPC.
     """
@@ -33,6 +44,7 @@ class Socket:
         options: GrvtOptions,
         transport: asyncio.Transport | None,
         session: Session | None,
+        clock: Callable[[], Ns],
         *,
         lite: bool,
         legacy: bool,
@@ -42,8 +54,11 @@ class Socket:
         self.legacy = legacy
         self.muted = False
         """Half open: it stays up and says nothing (fault F49)."""
+        self.opened_at = self.heard_at = clock()
+        """Unix ns of the handshake, and of the last message of the client."""
+        self._clock = clock
         self._transport = transport
-        self._queue: asyncio.Queue[str] = asyncio.Queue(options.queue_limit)
+        self._queue: asyncio.Queue[str | _Goodbye] = asyncio.Queue(options.queue_limit)
         self._ws = web.WebSocketResponse(
             autoping=False, compress=False, max_msg_size=options.max_frame
         )
@@ -68,6 +83,13 @@ class Socket:
         except asyncio.QueueFull:
             self.drop()
 
+    def farewell(self, code: int, why: bytes) -> None:
+        """Close with a code once everything queued is written; a full queue is dropped."""
+        try:
+            self._queue.put_nowait(_Goodbye(code, why))
+        except asyncio.QueueFull:
+            self.drop()
+
     def drop(self) -> None:
         """Reset the TCP connection without a goodbye."""
         if self._transport is not None:
@@ -84,6 +106,7 @@ class Socket:
 
     async def _read(self, handle: Callable[["Socket", bytes], Awaitable[None]]) -> None:
         async for message in self._ws:
+            self.heard_at = self._clock()
             if message.type is WSMsgType.TEXT:
                 await handle(self, message.data.encode("utf-8", "surrogatepass"))
             elif message.type is WSMsgType.BINARY:
@@ -102,6 +125,11 @@ class Socket:
     async def _write(self) -> None:
         try:
             while True:
-                await self._ws.send_str(await self._queue.get())
-        except ConnectionError:
+                item = await self._queue.get()
+                if isinstance(item, _Goodbye):
+                    async with asyncio.timeout(_CLOSE_SECONDS):
+                        await self._ws.close(code=item.code, message=item.why)
+                    return
+                await self._ws.send_str(item)
+        except (ConnectionError, TimeoutError):
             self.drop()

@@ -1,32 +1,24 @@
-"""GRVT's streams: channels with sequence numbers, timed and event-driven (venues.md A6).
+"""GRVT's streams: subscriptions, timed publications, and the life of open sockets (venues.md A6).
 
-Numbers grow by exactly one per stream and selector; snapshots carry 0. Changes are conflated
-between two publications of a channel.
+Changes are conflated between two publications of a channel.
 """
 
 import asyncio
-from dataclasses import dataclass, field
-
-import orjson
+from collections.abc import Callable
 
 from exchanges.simulator.grvt_account import AccountApi
-from exchanges.simulator.grvt_codec import book_json, order_json, state_feed
+from exchanges.simulator.grvt_channels import Channel, Cluster, Joined
+from exchanges.simulator.grvt_codec import book_json
 from exchanges.simulator.grvt_desk import Desk
-from exchanges.simulator.grvt_lite import feed_to_lite
 from exchanges.simulator.grvt_market import MarketApi
+from exchanges.simulator.grvt_members import Member
+from exchanges.simulator.grvt_private import PrivateFeed
 from exchanges.simulator.grvt_socket import Socket
 from exchanges.simulator.grvt_tape import candle_json, trade_json
 from exchanges.simulator.grvt_topics import SNAPS, Kind, Topic
-from exchanges.simulator.grvt_words import UNKNOWN_STATUS, Json
-from exchanges.simulator.model import (
-    BookChanged,
-    EngineEvent,
-    OrderChanged,
-    PositionChanged,
-    PublicTrade,
-    SimOrder,
-)
-from strategy.domain import Ns, Px, Qty
+from exchanges.simulator.grvt_words import MS, Json
+from exchanges.simulator.model import BookChanged, EngineEvent, PublicTrade
+from strategy.domain import Ns, Qty
 
 _TICK_MS = 50
 _HEARTBEAT_TICKS = 20
@@ -35,55 +27,8 @@ _WHOLE_BOOK = 10_000
 _CANDLES = 5
 """Bars replayed on subscription."""
 _ALWAYS_SENT = ("event_time", "instrument")
-
-
-@dataclass(slots=True)
-class Channel:
-    """One stream and selector, for every socket that asked for it."""
-
-    topic: Topic
-    members: set[Socket] = field(default_factory=set)
-    sequence: int = 0
-    """Number of the last delta."""
-    bids: dict[Px, Qty] = field(default_factory=dict)
-    asks: dict[Px, Qty] = field(default_factory=dict)
-    last: Json = field(default_factory=dict)
-    idle: int = 0
-
-    def push(self, feed: Json) -> None:
-        """Send a delta to every member."""
-        self.sequence += 1
-        self._deliver(self.members, feed, self.sequence)
-
-    def snapshot(self, members: set[Socket], feed: Json) -> None:
-        """Send a full payload, which carries sequence 0."""
-        self._deliver(members, feed, 0)
-
-    def _deliver(self, members: set[Socket], feed: Json, number: int) -> None:
-        if not members:
-            return
-        message = {
-            "stream": self.topic.stream,
-            "selector": self.topic.selector,
-            "sequence_number": str(number),
-            "feed": feed,
-            "prev_sequence_number": str(max(number - 1, 0)),
-        }
-        texts: dict[bool, str] = {}
-        for socket in list(members):
-            if socket.lite not in texts:
-                shown = feed_to_lite(message) if socket.lite else message
-                texts[socket.lite] = orjson.dumps(shown).decode()
-            socket.offer(texts[socket.lite])
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """What a subscription's reply says of one selector."""
-
-    snapshots: int
-    first: int
-    latest: int
+_FLOOD = 200
+_PRIVATE = (Kind.PRIVATE, Kind.SILENT)
 
 
 class Streams:
@@ -98,9 +43,12 @@ class Streams:
     def __init__(self, desk: Desk, market: MarketApi, account: AccountApi) -> None:
         self._desk = desk
         self._market = market
-        self._account = account
         self._channels: dict[tuple[str, str], Channel] = {}
-        self.sockets: set[Socket] = set()
+        self._cluster = Cluster(desk.clock() // MS)
+        self._private = PrivateFeed(desk, account, self._channels)
+        self.sockets: dict[Socket, None] = {}
+        self.disturb: Callable[[], None] = lambda: None
+        """Called at every tick, for what active faults do by themselves."""
         self._timer: asyncio.TimerHandle | None = None
         self._ticks = 0
         desk.engine.subscribe(self._on_event)
@@ -120,19 +68,30 @@ class Streams:
             for socket in self.sockets:
                 group.create_task(socket.close())
 
-    def join(self, socket: Socket, topic: Topic) -> Joined:
-        """Add a member; ``greet`` sends its snapshots, after the reply."""
+    def restart(self) -> None:
+        """Begin all numbers anew, but not the global ones, as a restarted gateway does."""
+        for channel in self._channels.values():
+            channel.restart()
+
+    def join(self, socket: Socket, topic: Topic, *, wide: bool = False) -> Joined:
+        """Add a member; ``greet`` sends its snapshots, after the reply.
+
+        Args:
+            socket: of the client.
+            topic: what it asked for.
+            wide: number by the cluster's global numbers.
+        """
         key = topic.stream, topic.selector
-        channel = self._channels.setdefault(key, Channel(topic))
+        channel = self._channels.setdefault(key, Channel(topic, self._cluster))
         if not channel.members:
             channel.bids.clear()
             channel.asks.clear()
+            channel.crossed = None
             if topic.kind in (Kind.MINI_DELTA, Kind.TICKER_DELTA):
                 channel.last = self._row(topic, self._desk.now())
-        channel.members.add(socket)
-        latest = channel.sequence
-        first = 0 if topic.kind in SNAPS else latest + 1
-        return Joined(len(self._snapshots(channel)), first, latest)
+        channel.members[socket] = wide
+        snapshots = len(self._snapshots(channel))
+        return channel.joined(snapshots, numbered=topic.kind not in SNAPS, wide=wide)
 
     def greet(self, socket: Socket, topic: Topic) -> None:
         """Send the snapshots of a subscription, unless F51 withholds them."""
@@ -141,20 +100,26 @@ class Streams:
         if feeds and self._desk.fault("F51") is not None:
             return
         for feed in feeds:
-            channel.snapshot({socket}, feed)
+            channel.snapshot([socket], feed)
 
     def leave(self, socket: Socket, topic: Topic) -> None:
         """Remove a member."""
         channel = self._channels.get((topic.stream, topic.selector))
         if channel is not None:
-            channel.members.discard(socket)
+            channel.members.pop(socket, None)
+
+    def tell(self, member: Member, stream: str, symbol: str, feed: Json) -> None:
+        """Publish on a private stream of an account."""
+        self._private.tell(member, stream, symbol, feed)
 
     # --- snapshots ---------------------------------------------------------------------------
 
     def _snapshots(self, channel: Channel) -> list[Json]:
         topic, now = channel.topic, self._desk.now()
-        if topic.kind in (Kind.PRIVATE, Kind.SILENT):
+        if topic.kind is Kind.SILENT:
             return []
+        if topic.kind is Kind.PRIVATE:
+            return self._private.replay(topic, now)
         tape = self._desk.tapes[topic.symbol]
         if topic.kind is Kind.TRADE:
             newest = [each for each, _ in zip(tape.newest(), range(topic.depth), strict=False)]
@@ -177,27 +142,30 @@ class Streams:
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_TICK_MS / 1000, self._tick)
         self._ticks += 1
-        self._disturb()
+        self.disturb()
         now = self._desk.clock()
-        for channel in self._channels.values():
+        flood = self._desk.peek("F57")
+        for channel in list(self._channels.values()):
             period = channel.topic.rate_ms // _TICK_MS
-            if period and channel.members and not self._ticks % period:
+            if not period or not channel.members or self._still(channel.topic):
+                continue
+            if not self._ticks % period:
                 self._publish(channel, now)
+            if flood is not None and channel.topic.kind is Kind.BOOK_DELTA:
+                empty = book_json(channel.topic.symbol, (), (), now)
+                for _ in range(int(flood.get("messages", _FLOOD))):
+                    channel.push(empty)
 
-    def _disturb(self) -> None:
-        """Cut or silence open sockets as active faults say."""
-        if not self.sockets:
-            return
-        if self._desk.down():
-            for socket in self.sockets:
-                socket.drop()
-        elif self._desk.fault("F49") is not None:
-            for socket in self.sockets:
-                socket.muted = True
+    def _still(self, topic: Topic) -> bool:
+        """True while F56 keeps the public streams from moving."""
+        stale = self._desk.peek("F56")
+        return stale is not None and stale.get("mode") != "private" and topic.kind not in _PRIVATE
 
     def _publish(self, channel: Channel, now: Ns) -> None:
         kind = channel.topic.kind
-        if kind in SNAPS:
+        if kind in SNAPS and self._desk.options.numbered_snapshots:
+            channel.push(self._row(channel.topic, now))
+        elif kind in SNAPS:
             channel.snapshot(channel.members, self._row(channel.topic, now))
         elif kind is Kind.BOOK_DELTA:
             self._publish_book(channel, now)
@@ -207,20 +175,38 @@ class Streams:
             self._publish_changes(channel, now)
 
     def _publish_book(self, channel: Channel, now: Ns) -> None:
+        self._cross(channel)
         if not channel.bids and not channel.asks:
             channel.idle += channel.topic.rate_ms // _TICK_MS
             if channel.idle < _HEARTBEAT_TICKS:
                 return
-        elif self._desk.fault("F50") is not None:
-            channel.sequence += 1  # this delta is lost, its number is not used again
-            channel.bids.clear()
-            channel.asks.clear()
-            return
         channel.idle = 0
         symbol = channel.topic.symbol
-        channel.push(book_json(symbol, channel.bids.items(), channel.asks.items(), now))
+        row = book_json(symbol, channel.bids.items(), channel.asks.items(), now)
+        wrong = self._desk.fault("F50") if row["bids"] or row["asks"] else None
+        if wrong is None:
+            channel.push(row)
+        elif wrong.get("mode") == "duplicate":
+            channel.repeat(row)
+        elif wrong.get("mode") == "decrease":
+            channel.restart()
+            channel.push(row)
+        else:
+            channel.skip()  # this delta is lost, its number is not used again
         channel.bids.clear()
         channel.asks.clear()
+
+    def _cross(self, channel: Channel) -> None:
+        """Show a bid inside the asks while F66 is active, and take it back afterwards."""
+        wanted = self._market.crossing_bid(channel.topic.symbol)
+        px = None if wanted is None else wanted[0]
+        if px == channel.crossed:
+            return
+        if channel.crossed is not None:
+            channel.bids.setdefault(channel.crossed, Qty(0))
+        if wanted is not None:
+            channel.bids[wanted[0]] = wanted[1]
+        channel.crossed = px
 
     def _publish_candle(self, channel: Channel, now: Ns) -> None:
         topic = channel.topic
@@ -250,12 +236,6 @@ class Streams:
             self._on_book(event)
         elif isinstance(event, PublicTrade):
             self._on_trade(event)
-        elif isinstance(event, OrderChanged):
-            if self._desk.owns(event.order):
-                self._on_order(event)
-        elif isinstance(event, PositionChanged) and event.account == self._desk.account_id:
-            row = self._account.position_row(event.position, event.at)
-            self.tell("v1.position", event.position.symbol, row)
 
     def _on_book(self, event: BookChanged) -> None:
         for channel in self._channels.values():
@@ -268,36 +248,6 @@ class Streams:
         newest = next(self._desk.tapes[event.symbol].newest())
         for channel in self._channels.values():
             topic = channel.topic
-            if topic.kind is Kind.TRADE and topic.symbol == event.symbol and channel.members:
+            fits = topic.kind is Kind.TRADE and topic.symbol == event.symbol
+            if fits and channel.members and not self._still(topic):
                 channel.push(trade_json(newest))
-
-    def _on_order(self, event: OrderChanged) -> None:
-        """Tell order, state and fill, in that order unless the options say otherwise."""
-        if self._desk.options.fill_first:
-            self._tell_fill(event)
-        self._tell_order(event.order)
-        if not self._desk.options.fill_first:
-            self._tell_fill(event)
-
-    def _tell_order(self, order: SimOrder) -> None:
-        desk, symbol = self._desk, order.request.symbol
-        status = UNKNOWN_STATUS if desk.fault("F29") is not None else None
-        self.tell("v1.order", symbol, order_json(order, desk.sub_account, status))
-        self.tell("v1.state", symbol, state_feed(order, status))
-
-    def _tell_fill(self, event: OrderChanged) -> None:
-        """Tell a fill: not at all under F24, twice under F19."""
-        if event.fill is None or self._desk.fault("F24") is not None:
-            return
-        body = self._desk.newest_fill()
-        times = 2 if self._desk.fault("F19") is not None else 1
-        for _ in range(times):
-            self.tell("v1.fill", event.fill.symbol, body)
-
-    def tell(self, stream: str, symbol: str, feed: Json) -> None:
-        """Publish on a private stream: to all instruments' channel and to the instrument's."""
-        account = self._desk.sub_account
-        for selector in (account, f"{account}-{symbol}"):
-            channel = self._channels.get((stream, selector))
-            if channel is not None:
-                channel.push(feed)

@@ -173,7 +173,7 @@ def candle_json(symbol: str, bar: Bar, interval: str) -> Json:
 
 
 def day_json(day: Bar | None) -> Json:
-    """Render the 24 hour figures of a Ticker; absent prices are left out."""
+    """Render the 24 hour figures of a Ticker; prices that do not exist are ``0.0``."""
     volumes = {
         "buy_volume_24h_b": dec(day.bought if day else 0),
         "sell_volume_24h_b": dec(day.sold if day else 0),
@@ -181,7 +181,7 @@ def day_json(day: Bar | None) -> Json:
         "sell_volume_24h_q": dec(day.sold_quote if day else 0),
     }
     if day is None:
-        return volumes
+        return volumes | dict.fromkeys(("high_price", "low_price", "open_price"), "0.0")
     long_short = ratio(day.bought, day.sold) or NANO
     return volumes | {
         "high_price": dec(day.high),

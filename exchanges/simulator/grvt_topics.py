@@ -76,6 +76,8 @@ class Topic:
     depth: int = 0
     """Levels of a book, or trades to replay."""
     interval: str = ""
+    account: str = ""
+    """Sub-account of a private stream."""
 
 
 def stream_kind(stream: str) -> Kind:
@@ -147,4 +149,4 @@ def _private(stream: str, selector: str, symbols: Collection[str], account: str)
         raise ApiError(1001)
     if dash and symbol not in symbols:
         raise ApiError(3000)
-    return Topic(stream, selector, selector, Kind.PRIVATE, symbol=symbol)
+    return Topic(stream, selector, selector, Kind.PRIVATE, symbol=symbol, account=account)

@@ -29,11 +29,13 @@ _ERRORS: dict[int, tuple[int, str]] = {
     1003: (400, "Request could not be processed due to malformed syntax"),
     1004: (404, "Data Not Found"),
     1006: (429, "You have surpassed the allocated rate limit for your tier"),
+    1008: (401, "Your IP has not been whitelisted for access"),
     1009: (503, "We are temporarily deactivating this API endpoint, please try again later"),
     1012: (400, "Invalid signature chain ID"),
     1101: (400, "Feed Format must be in the format of <primary>@<secondary>"),
     1102: (400, "Wrong number of primary selectors"),
     1103: (400, "Wrong number of secondary selectors"),
+    1200: (400, "RPC method not found"),
     2000: (403, "Signature is from an unauthorized signer"),
     2001: (403, "Signature has expired"),
     2002: (403, "Signature does not match payload"),
@@ -66,17 +68,47 @@ _ERRORS: dict[int, tuple[int, str]] = {
         ),
     ),
     2080: (400, "Insufficient margin to create order"),
+    2081: (400, "Order Fill would result in exceeding maximum position size"),
     2082: (400, "Pre-order check failed"),
     2090: (429, "Max open orders exceeded"),
     2100: (400, "Invalid initial leverage"),
     2107: (400, "Attempted to set leverage below minimum"),
     2108: (400, "Attempted to set leverage above maximum"),
+    2102: (400, "Margin type change failed, has open position for this instrument"),
+    2103: (400, "Margin type change failed, has open orders for this instrument"),
+    2104: (400, "Margin type not supported"),
+    2110: (400, "Invalid trigger by"),
     2112: (400, "Invalid trigger order"),
+    2113: (400, "Trigger price must be non-zero"),
+    2114: (
+        400,
+        "Invalid position linked TPSL orders, position linked TPSL must be a reduce-only order",
+    ),
+    2117: (400, "Position linked TPSL orders must be created from web or mobile clients"),
+    2222: (400, "Order is not a TPSL order"),
     2233: (400, "Both order ID and client order ID cannot be provided"),
+    2234: (400, "Bulk create orders must have the same instrument"),
+    2235: (400, "Bulk orders count exceeds the maximum allowed"),
+    2236: (400, "Bulk orders does not support trigger order"),
+    2242: (
+        400,
+        (
+            "Split TPSL functionality not supported; you may be using a deprecated API, or this "
+            "functionality is temporarily disabled"
+        ),
+    ),
     2300: (400, "Order cancel time-to-live settings currently disabled."),
     2301: (400, "Order cancel time-to-live exceeds maximum allowed value."),
     2400: (400, "Reduce only order with no position"),
     2401: (400, "Reduce only order must not increase position size"),
+    2402: (400, "Reduce only order size exceeds maximum allowed value"),
+    2413: (
+        400,
+        (
+            "Replace order failed, number of orders provided does not match the number of orders "
+            "to replace"
+        ),
+    ),
     3000: (400, "Instrument is invalid"),
     3001: (400, "Stream handler not found"),
     3011: (400, "Limit exceeds min or max value"),
@@ -92,7 +124,10 @@ _ERRORS: dict[int, tuple[int, str]] = {
         400,
         "Attempted to create a limit order at a price outside of asset's price protection band.",
     ),
+    7500: (400, "Builder Fee exceeds the allowed program limit."),
     7501: (400, "Builder Fee can't be negative."),
+    7502: (400, "Builder Account does not exist."),
+    7503: (400, "Builder is already authorized for this account with the given fee."),
     7504: (400, "Builder is not authorized for the specified user."),
 }
 """Code to HTTP status and message (venues.md A4.3)."""
@@ -138,6 +173,29 @@ _REASONS: dict[Ended, str] = {
     Ended.FAILOVER: "SYSTEM_FAILOVER",
 }
 """venues.md A5.3."""
+
+DENIED_LATER: dict[Deny, str] = {
+    Deny.INSUFFICIENT_MARGIN: "BELOW_MARGIN",
+    Deny.REDUCE_ONLY_NO_POSITION: "FAIL_REDUCE_ONLY",
+    Deny.REDUCE_ONLY_INCREASES: "FAIL_REDUCE_ONLY",
+    Deny.DUPLICATE_CLIENT_ID: "OVERLAPPING_CLIENT_ORDER_ID",
+}
+"""Why an order is rejected that these forbid after it was acknowledged (venues.md A5.4)."""
+_UNFIT = "INSTRUMENT_INVALID"
+
+
+def late_reason(deny: Deny) -> str:
+    """Return why an acknowledged order was rejected that the engine would have refused at once."""
+    if deny is Deny.MARKET_CLOSED:
+        return "INSTRUMENT_DEACTIVATED"
+    return DENIED_LATER.get(deny, _UNFIT)
+
+
+def late_code_reason(code: int) -> str:
+    """Return the reason of an order that one refusal of a bulk request ended."""
+    deny = next((deny for deny, known in _DENIALS.items() if known == code), None)
+    return _UNFIT if deny is None else late_reason(deny)
+
 
 _STATUSES: dict[Phase, str] = {
     Phase.PENDING: "PENDING",
@@ -214,7 +272,9 @@ def reason_word(order: SimOrder) -> str:
     """Return why the order ended; the face may know better than the engine (``reason``)."""
     if order.ended is None:
         return UNSPECIFIED
-    own = order.request.extra.get("reason")
+    own, held = order.request.extra.get("reason"), order.request.extra.get("held_reason")
+    if isinstance(held, str):
+        return held
     if isinstance(own, str) and order.ended in (Ended.CLIENT_CANCEL, Ended.CLIENT_BULK_CANCEL):
         return own
     if order.ended is Ended.REDUCE_ONLY and order.phase is Phase.REJECTED:

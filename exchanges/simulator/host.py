@@ -5,19 +5,20 @@ runs ``run_forever`` as a task of its own.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, BinaryIO
 
 from exchanges.simulator.backpack_server import BackpackServer
 from exchanges.simulator.control import ControlServer
-from exchanges.simulator.credentials import (
-    BackpackCredentials,
-    GrvtCredentials,
-    backpack_credentials,
-    grvt_credentials,
-)
+from exchanges.simulator.credentials import BackpackCredentials, GrvtCredentials
 from exchanges.simulator.faults import FaultBoard
 from exchanges.simulator.grvt_server import GrvtServer
-from exchanges.simulator.synthetic import Synthetic
+from exchanges.simulator.latency import LatencyModel
+from exchanges.simulator.live_feed import LiveFeed
+from exchanges.simulator.message_log import MessageLog, open_log
+from exchanges.simulator.roster import MOST_ACCOUNTS, Opened, Roster
+from exchanges.simulator.switches import switched
+from exchanges.simulator.synthetic import Synthetic, SyntheticError
 from exchanges.simulator.tape import BUNDLED, Source, open_tape
 from exchanges.simulator.universe import Driver, Universe
 from strategy.domain import Venue
@@ -39,13 +40,21 @@ class SimConfig:
     ticker: str | None = None
     """Base symbol that the book must be of; None takes the book's."""
     book: str | None = None
-    """A tape's path, ``synthetic`` or ``synthetic:TICKER``; None is the bundled recording."""
+    """A tape's path, ``synthetic`` or ``synthetic:TICKER[,SETTINGS]``; None is the bundled tape."""
     seed: int = 1
     speed: float = 1.0
     host: str = "127.0.0.1"
     grvt_port: int = 0
     backpack_port: int = 0
     control_port: int = 0
+    accounts: int = 1
+    """How many accounts each venue has at the start; more can be opened at run time."""
+    switches: tuple[str, ...] = ()
+    """Facts the venues leave open, set otherwise, e.g. ``grvt.request_ids=true``."""
+    latency: LatencyModel | None = None
+    """Delays between clients and books; None is the venues' constants."""
+    message_log: str | None = None
+    """Path of the file that every message of the run is written to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +66,17 @@ class Ready:
     control_at: str
     grvt: GrvtCredentials
     backpack: BackpackCredentials
+    accounts: tuple[Opened, ...] = ()
+    """Every account of both venues; told only when a venue has more than one."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the ready line as JSON types; all GRVT surfaces share one port."""
+        line = self._line()
+        if len(self.accounts) > len(Venue):
+            line["accounts"] = [opened.as_dict() for opened in self.accounts]
+        return line
+
+    def _line(self) -> dict[str, Any]:
         return {
             "event": "ready",
             "grvt": {
@@ -93,9 +110,10 @@ def open_source(config: SimConfig) -> Source:
     book, ticker = config.book, config.ticker
     if book is not None and book.partition(":")[0] == _SYNTHETIC:
         named = book.partition(":")[2] if ":" in book else ticker or _DEFAULT_TICKER
-        if not named.isalnum():
-            raise SimConfigError(f"book {book!r} names no ticker: use e.g. 'synthetic:ETH'")
-        source: Source = Synthetic(named, config.seed)
+        try:
+            source: Source = Synthetic.parse(named, config.seed)
+        except SyntheticError as bad:
+            raise SimConfigError(f"book {book!r}: {bad}") from bad
         what = book
     else:
         source = open_tape(BUNDLED if book is None else book)
@@ -108,17 +126,42 @@ def open_source(config: SimConfig) -> Source:
     return source
 
 
+def _roster(universe: Universe, config: SimConfig) -> Roster:
+    """Open the accounts that the settings ask for, each venue's first being there already."""
+    if not 1 <= config.accounts <= MOST_ACCOUNTS:
+        raise SimConfigError(f"{config.accounts} accounts: use 1 to {MOST_ACCOUNTS}")
+    roster = Roster(universe, config.seed)
+    for _ in range(config.accounts - 1):
+        for venue in Venue:
+            roster.open(venue)
+    return roster
+
+
+def _serve(grvt: GrvtServer, backpack: BackpackServer, opened: Opened) -> None:
+    """Let the venue's server know the key of a new account."""
+    if isinstance(opened.credentials, GrvtCredentials):
+        grvt.add_account(opened.credentials)
+    else:
+        backpack.add_account(opened.credentials, opened.account_id)
+
+
 class SimHost:
     """One running simulation.
+
+    Args:
+        config: what to simulate and where to listen.
+        live: the market in place of a tape or generator; what the config says of those is void.
 
     Attributes:
         control_url: base address of the control server; set by ``start``.
     """
 
-    def __init__(self, config: SimConfig) -> None:
+    def __init__(self, config: SimConfig, live: LiveFeed | None = None) -> None:
         self._config = config
+        self._live = live
         self._universe: Universe | None = None
         self._servers: list[GrvtServer | BackpackServer | ControlServer] = []
+        self._log: BinaryIO | None = None
         self.control_url = ""
 
     @property
@@ -142,22 +185,35 @@ class SimHost:
 
         Raises:
             TapeError: the tape cannot be replayed.
-            SimConfigError: the ticker is not on the tape, or the speed is not a positive number.
+            SwitchError: a switch that does not exist, or does not fit.
+            SimConfigError: the ticker is not on the tape, the speed is not a positive number, or
+                there are too many accounts.
             OSError: an address cannot be bound.
         """
         config, driver = self._config, Driver.wall()
-        source = open_source(config)
+        options = switched(config.switches)
+        live = self._live
+        source = open_source(config) if live is None else live
+        markets = None if live is None else live.markets
         try:
-            universe = Universe(source, config.seed, config.speed, driver)
+            universe = Universe(
+                source, config.seed, config.speed, driver, markets=markets, latency=config.latency
+            )
         except ValueError as bad:
             raise SimConfigError(str(bad)) from bad
+        roster = _roster(universe, config)
+        if config.message_log is not None:
+            self._log = open_log(config.message_log)
+            MessageLog(universe, self._log)
         universe.start()
-        keys = grvt_credentials(config.seed), backpack_credentials(config.seed)
-        grvt = GrvtServer(universe.engines[Venue.GRVT], driver, universe.faults, keys[0])
-        backpack = BackpackServer(
-            universe.engines[Venue.BACKPACK], driver, universe.faults, keys[1]
-        )
-        control = ControlServer(universe)
+        if live is not None:
+            live.attach(universe)
+        engines, faults = universe.engines, universe.faults
+        keys = roster.grvt_keys(), roster.backpack_keys()
+        grvt = GrvtServer(engines[Venue.GRVT], driver, faults, keys[0], options[0])
+        backpack = BackpackServer(engines[Venue.BACKPACK], driver, faults, keys[1], options[1])
+        roster.on_open = partial(_serve, grvt, backpack)
+        control = ControlServer(universe, roster)
         try:
             await self._listen(grvt, config.grvt_port)
             await self._listen(backpack, config.backpack_port)
@@ -168,7 +224,7 @@ class SimHost:
         self._universe = universe
         at = [f"{config.host}:{server.port}" for server in (grvt, backpack, control)]
         self.control_url = f"http://{at[2]}"
-        return Ready(at[0], at[1], at[2], keys[0], keys[1])
+        return Ready(at[0], at[1], at[2], keys[0][0], keys[1][0], tuple(roster.all()))
 
     async def run_forever(self) -> None:
         """Drive the venues until cancelled.
@@ -182,6 +238,9 @@ class SimHost:
         """Close every listener; safe to call twice."""
         while self._servers:
             await self._servers.pop().stop()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
     async def _listen(self, server: GrvtServer | BackpackServer | ControlServer, port: int) -> None:
         await server.start(self._config.host, port)

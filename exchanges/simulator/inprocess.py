@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 
-from exchanges.errors import UnknownTicker, VenueUnreachable
+from exchanges.errors import UnknownTicker, VenueError, VenueMalformed, VenueUnreachable
 from exchanges.port import (
     Accepted,
     CancelAccepted,
@@ -33,12 +33,15 @@ from exchanges.port import (
 )
 from exchanges.simulator.api import Engine
 from exchanges.simulator.faults import FaultBoard
+from exchanges.simulator.inprocess_faults import Injected
+from exchanges.simulator.inprocess_switches import Waiting
 from exchanges.simulator.inprocess_views import Numbers, fill_of, order_of
 from exchanges.simulator.model import (
     BookChanged,
     Deny,
     EngineEvent,
     FundingSettled,
+    MarketTrade,
     NewOrder,
     OrderChanged,
     Phase,
@@ -63,6 +66,7 @@ from strategy.domain import (
     OrderRequest,
     OrderView,
     Position,
+    Qty,
     Quote,
     SignedQty,
     StreamState,
@@ -71,6 +75,7 @@ from strategy.domain import (
     Venue,
     VenueEvent,
 )
+from strategy.facts import Account, Mark, Readiness
 
 _HOUR = 3600 * NANO
 _MS = 1_000_000
@@ -79,7 +84,6 @@ _DEPTH = 50
 _HOLD_MS = 3000
 """How late a create of F03 arrives when the fault does not say."""
 _MAX_FUNDINGS = 10_000
-_DOWN = {Venue.GRVT: ("F52", "F54"), Venue.BACKPACK: ("F52", "F55")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +112,17 @@ class InProcessVenue:
         self._engine: Engine = universe.engines[venue]
         self._driver = universe.driver
         self._faults: FaultBoard = universe.faults
+        self._injected = Injected(universe.faults, venue)
         self._account = universe.account(venue)
         self._symbol = universe.symbols[venue]
+        self._step = self._engine.markets[self._symbol].instrument.step
         self._clock = clock
         self._latency = Latency() if latency is None else latency
         self._numbers = Numbers(venue)
         self._sinks: list[Sink] = []
         self._changed: dict[str, asyncio.Event] = {}
         self._fundings: deque[FundingSettled] = deque(maxlen=_MAX_FUNDINGS)
+        self._waiting = Waiting(universe, venue)
         self._engine.subscribe(self._on_event)
 
     @property
@@ -125,7 +132,7 @@ class InProcessVenue:
 
     async def open(self) -> None:
         """Log in; raises VenueUnreachable while the venue is down (F52, F54, F55)."""
-        await self._arrive()
+        await self._read()
 
     async def close(self) -> None:
         """Release nothing: there is no socket."""
@@ -162,13 +169,47 @@ class InProcessVenue:
             await self._arrive()
         except VenueUnreachable as down:
             return InDoubt(str(down))
-        spoiled = self._spoiled(request)
+        if self._held_back(request):
+            return InDoubt("timeout: still under way")
+        spoiled = self._injected.spoiled(request)
         if spoiled is not None:
             return spoiled
-        lost = self._faults.take(self._venue, "F01")
+        late, lost = self._injected.late(), self._injected.lost()
         outcome = await self._placed(request)
+        await self._sleep(Ns(self._latency.answer + late))
+        return outcome if lost is None else lost
+
+    async def resend(self, payload: Payload) -> Accepted | InDoubt:
+        """Send the same order again: GRVT ignores the copy, Backpack would not (A5.6, C3)."""
+        if self._venue is not Venue.GRVT:
+            return InDoubt("nothing was sent: this venue knows no duplicates")
+        outcome = await self.submit(payload)
+        if isinstance(outcome, Refused):
+            return InDoubt(f"the copy was refused: {outcome.code}")
+        return outcome
+
+    async def bury(self, ref: OrderRef) -> CancelOutcome:
+        """Cancel an order now, or on arrival within 5 s (A5.7)."""
+        outcome = await self.cancel(ref)
+        if isinstance(outcome, CancelUnknown) and self._find(ref) is None:
+            self._waiting.bury(self._numbers.text(ref.client_id))
+            return CancelAccepted(None)
+        return outcome
+
+    async def dead_man(self, countdown: Ns) -> CancelOutcome:
+        """Cancel everything ``countdown`` from now unless told again; 0 disarms (A5.7)."""
+        try:
+            await self._arrive()
+        except VenueUnreachable as down:
+            return InDoubt(str(down))
+        self._waiting.arm(countdown)
         await self._sleep(self._latency.answer)
-        return outcome if lost is None else InDoubt("connection reset")
+        return CancelAccepted(None)
+
+    async def tradable(self) -> bool:
+        """Return whether the market is open now; raises VenueUnreachable."""
+        await self._read()
+        return self._engine.markets[self._symbol].state == "Open"
 
     async def cancel(self, ref: OrderRef) -> CancelOutcome:
         """Ask for a cancel; Backpack waits for the end of the order, GRVT does not."""
@@ -181,6 +222,8 @@ class InProcessVenue:
         order = self._find(ref)
         if order is None or not order.live:
             return CancelUnknown("unknown order" if order is None else order.phase.value)
+        if self._faults.take(self._venue, "F22") is not None:
+            self._hit(order)
         self._engine.cancel(self._driver.now(), order)
         view: OrderView | None = None
         if self._venue is Venue.BACKPACK:
@@ -199,29 +242,24 @@ class InProcessVenue:
         await self._sleep(self._latency.answer)
         return CancelAccepted(None)
 
-    def _spoiled(self, request: OrderRequest) -> Outcome | None:
-        """Apply the faults that keep a create from the engine."""
-        venue, take = self._venue, self._faults.take
-        if take(venue, "F02") is not None:
-            return InDoubt("timeout: never arrived")
-        late = take(venue, "F03")
-        if late is not None:
-            due = Ns(self._driver.now() + int(late.get("delay_ms", _HOLD_MS)) * _MS)
-            self._universe.call_at(due, lambda: self._late(request))
-            return InDoubt("timeout: still under way")
-        if take(venue, "F05") is not None:
-            return InDoubt("http 502 without a venue code")
-        if request.post_only and take(venue, "F11") is not None:
-            return self._refused(Deny.POST_ONLY_CROSS, "would cross")
-        if take(venue, "F12") is not None:
-            return self._refused(Deny.INSUFFICIENT_MARGIN, "insufficient margin")
-        return None
+    def _held_back(self, request: OrderRequest) -> bool:
+        """Keep a create on its way for as long as F03 says."""
+        late = self._faults.take(self._venue, "F03")
+        if late is None:
+            return False
+        due = Ns(self._driver.now() + int(late.get("delay_ms", _HOLD_MS)) * _MS)
+        self._universe.call_at(due, lambda: self._late(request))
+        return True
 
     async def _placed(self, request: OrderRequest) -> Outcome:
+        if self._repeated(request):
+            return Accepted(self._numbers.acknowledged(request))
         try:
             order = self._place(request)
         except Refusal as no:
             return self._refused(no.deny, no.detail)
+        if self._injected.ends_at_once():
+            self._engine.cancel(self._driver.now(), order)
         if self._venue is Venue.GRVT:
             return Accepted(self._numbers.acknowledged(request))
         await self._until(order, lambda: order.phase is not Phase.PENDING)
@@ -238,7 +276,7 @@ class InProcessVenue:
             account=self._account.account_id,
             symbol=request.symbol,
             side=request.side,
-            qty=request.qty,
+            qty=self._injected.size(request, self._step),
             px=request.px,
             tif=request.tif,
             post_only=request.post_only,
@@ -246,15 +284,33 @@ class InProcessVenue:
             client_id=self._numbers.text(request.client_id),
             expires_at=request.expires_at if self._venue is Venue.GRVT else None,
         )
-        return self._engine.place(now, new)
+        order = self._engine.place(now, new)
+        if self._waiting.catches(new.client_id):
+            self._engine.cancel(now, order)
+        return order
+
+    def _repeated(self, request: OrderRequest) -> bool:
+        """True for a payload that GRVT has taken before: it ignores the copy (A5.6)."""
+        number = self._numbers.text(request.client_id)
+        known = self._engine.find(self._account.account_id, number)
+        return self._venue is Venue.GRVT and known is not None
 
     def _refused(self, deny: Deny, message: str) -> Refused:
         return Refused(deny.value, message, post_only_cross=deny is Deny.POST_ONLY_CROSS)
 
+    def _hit(self, order: SimOrder) -> None:
+        """Trade half of a resting order while its cancel is under way (F22)."""
+        px, side = order.request.px, order.request.side
+        if order.phase is Phase.OPEN and px is not None:
+            size = Qty(order.queue_ahead + max(self._step, order.remaining // 2))
+            trade = MarketTrade(px, size, side.opposite)
+            self._engine.feed(self._driver.now(), self._symbol, trade)
+
     def _late(self, request: OrderRequest) -> None:
         """Place a create that F03 held back; nobody is there to hear a refusal."""
-        with suppress(Refusal):
-            self._place(request)
+        if not self._repeated(request):
+            with suppress(Refusal):
+                self._place(request)
 
     # --- reads -------------------------------------------------------------------------------
 
@@ -262,34 +318,35 @@ class InProcessVenue:
         """Ask for the order, which GRVT may not know yet for a moment (venues.md A5.1)."""
         del since
         try:
-            await self._arrive()
-        except VenueUnreachable as down:
+            await self._read()
+        except VenueError as down:
             return InDoubt(str(down))
         order = self._find(ref)
         hidden = order is not None and (
             self._driver.now() < order.received_at + self._engine.rules.visibility
         )
         await self._sleep(self._latency.answer)
-        return NotFound("all") if order is None or hidden else Found(self._view(order))
+        if order is None or hidden:
+            return NotFound("all")
+        return Found(self._injected.view(self._view(order)))
 
     async def open_orders(self) -> tuple[OrderView, ...]:
         """Return the resting orders of the instrument."""
-        await self._arrive()
+        await self._read()
         resting = self._engine.open_orders(self._account.account_id, self._symbol)
         return tuple(self._view(order) for order in resting)
 
     async def position(self) -> Position:
         """Return the net position; raises VenueUnreachable under F74."""
-        await self._arrive()
-        if self._faults.take(self._venue, "F74") is not None:
-            raise VenueUnreachable(f"{self._venue}: 500 on positions")
+        await self._read()
         held = self._account.positions.get(self._symbol)
         qty = SignedQty(0) if held is None else held.qty
-        return Position(self._venue, self._symbol, qty, self._driver.now())
+        told = Position(self._venue, self._symbol, qty, self._driver.now())
+        return self._injected.position(told)
 
     async def fills(self, since: Ns) -> tuple[Fill, ...]:
         """Return our fills from Unix time ``since``, oldest first."""
-        await self._arrive()
+        await self._read()
         return tuple(
             fill_of(self._engine, self._numbers, fill)
             for fill in self._engine.fills
@@ -298,32 +355,59 @@ class InProcessVenue:
 
     async def book(self, depth: int) -> Book:
         """Return the displayed book."""
-        await self._arrive()
+        await self._read()
         return self._book(depth, self._driver.now())
 
     async def balance(self) -> Balance:
         """Return account equity and free margin."""
-        await self._arrive()
+        await self._read()
         name, rules = self._account.account_id, self._engine.rules
         equity = self._engine.equity(name)
         free = Quote(equity - self._engine.margin_used(name))
         return Balance(self._venue, equity, free, rules.settle_asset)
 
+    async def account(self) -> Account:
+        """Return margin and leverage as the engine charges them."""
+        await self._arrive()
+        name, engine = self._account.account_id, self._engine
+        return Account(
+            venue=self._venue,
+            equity=engine.equity(name),
+            available=engine.available(name),
+            maintenance=engine.maintenance_margin(name),
+            leverage=engine.leverage(name, self._symbol) * NANO,
+            margin_mode="CROSS",
+            liquidation=engine.liquidation_price(name, self._symbol),
+            liquidating=self._account.liquidating,
+        )
+
+    async def mark(self) -> Mark:
+        """Return the mark price; raises VenueMalformed before there was one."""
+        await self._arrive()
+        px = self._engine.mark(self._symbol)
+        if not px:
+            raise VenueMalformed(f"{self._venue}: no mark of {self._symbol}")
+        return Mark(self._venue, px)
+
+    def readiness(self) -> Readiness:
+        """Say that there is neither session nor rate lane here."""
+        return Readiness(self._venue, session=True, orders=None)
+
     async def fees(self) -> Fees:
         """Return the account's rates."""
-        await self._arrive()
+        await self._read()
         return Fees(self._venue, self._engine.rules.maker_fee, self._engine.rules.taker_fee)
 
     async def funding(self) -> Funding:
         """Return the current funding rate."""
-        await self._arrive()
+        await self._read()
         rules = self._engine.rules
         next_at = Ns((self._driver.now() // rules.funding_interval + 1) * rules.funding_interval)
         return Funding(self._venue, rules.funding_rate, rules.funding_interval // _HOUR, next_at)
 
     async def funding_payments(self, since: Ns) -> tuple[FundingPayment, ...]:
         """Return settled payments from Unix time ``since``, oldest first."""
-        await self._arrive()
+        await self._read()
         return tuple(
             FundingPayment(self._venue, str(paid.at), paid.amount, paid.at)
             for paid in self._fundings
@@ -335,13 +419,17 @@ class InProcessVenue:
     async def stream(self, sink: Sink) -> None:
         """Tell ``sink`` everything, in the engine's order, until cancelled."""
         sink(StreamState(self._venue, Surface.PRIVATE, up=True))
-        sink(self._book(_DEPTH, self._driver.now()))
+        sink(self.shown())
         sink(StreamState(self._venue, Surface.PUBLIC, up=True))
         self._sinks.append(sink)
         try:
             await asyncio.Event().wait()
         finally:
             self._sinks.remove(sink)
+
+    def shown(self) -> Book:
+        """Return the book that a new subscription is shown."""
+        return self._book(_DEPTH, self._driver.now())
 
     def _on_event(self, event: EngineEvent) -> None:
         if isinstance(event, OrderChanged):
@@ -360,7 +448,8 @@ class InProcessVenue:
         """Return what a client is told of an engine event: the order, then its fill."""
         name = self._account.account_id
         if isinstance(event, OrderChanged) and event.order.request.account == name:
-            return [self._view(event.order), *self._fill_messages(event.fill)]
+            view = self._injected.view(self._view(event.order))
+            return [view, *self._fill_messages(event.fill)]
         if isinstance(event, PositionChanged) and event.account == name:
             held = event.position
             return [Position(self._venue, held.symbol, held.qty, event.at)]
@@ -371,21 +460,22 @@ class InProcessVenue:
         return []
 
     def _fill_messages(self, fill: SimFill | None) -> list[VenueEvent]:
-        if fill is None or self._faults.take(self._venue, "F24") is not None:
+        if fill is None:
             return []
-        message = fill_of(self._engine, self._numbers, fill)
-        twice = self._faults.take(self._venue, "F19") is not None
-        return [message, message] if twice else [message]
+        return self._injected.fills(fill_of(self._engine, self._numbers, fill))
 
     # --- helpers -----------------------------------------------------------------------------
 
     async def _arrive(self) -> None:
         """Let a request travel, and bring the engine to the present."""
         await self._sleep(self._latency.request)
-        for name in _DOWN[self._venue]:
-            if self._faults.take(self._venue, name) is not None:
-                raise VenueUnreachable(f"{self._venue} is unreachable ({name})")
+        self._injected.reach()
         self._engine.advance(self._driver.now())
+
+    async def _read(self) -> None:
+        """Let a read travel; raises VenueUnreachable or VenueForbidden."""
+        await self._arrive()
+        self._injected.admit()
 
     async def _sleep(self, delay: Ns) -> None:
         if delay:

@@ -1,27 +1,21 @@
-"""Accounts of a simulated venue: fees, positions, margin and funding, in exact integers.
+"""The ledger of a simulated venue: fees, positions and every transfer of money, in exact integers.
 
 Imports ``strategy.domain`` and ``model`` only. Cost and realised profit are held in 1e-18 quote, so
 that averaging an entry price never creates or loses money; accounts see them in 1e-9.
+
+Whatever an account receives, somebody pays: another account, the rest of the market (*external*),
+the venue's fees, a builder or the insurance fund. ``money`` shows that nothing is ever lost.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from exchanges.simulator.model import NewOrder, Rules, SimAccount, SimOrder, SimPosition
-from strategy.domain import (
-    BPS_ONE,
-    NANO,
-    Bps,
-    Px,
-    Qty,
-    Quote,
-    Side,
-    SignedQty,
-    notional,
-)
+from exchanges.simulator.model import Money, Rules, SimAccount, SimPosition
+from strategy.domain import BPS_ONE, NANO, Bps, Px, Qty, Quote, Side, SignedQty, notional
 
 
-def _toward_zero(value: int, divisor: int) -> int:
+def toward_zero(value: int, divisor: int) -> int:
+    """Return the quotient without its fraction, of either sign."""
     whole = abs(value) // divisor
     return whole if value >= 0 else -whole
 
@@ -35,63 +29,156 @@ class _Exact:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What one execution costs an account, as rates of its notional."""
+
+    fee: Bps
+    penalty: Bps = Bps(0)
+    """For the insurance fund, shown as part of the fee."""
+    builder: str = ""
+    builder_fee: Bps = Bps(0)
+
+
+FREE = Terms(Bps(0))
+"""Deleveraging costs no fee."""
+
+
+@dataclass(frozen=True, slots=True)
 class Booked:
     """What one execution did to an account: 1e-9 quote."""
 
     fee: Quote
+    builder_fee: Quote
     realized: Quote
     position: SimPosition
 
 
 class Ledger:
-    """Books executions and funding, and answers the margin questions.
+    """Books executions, funding and transfers.
 
     ``mark`` gives the mark price of a symbol, 0 while none is known; positions are then valued at
     their entry, because a position without a price has no profit yet.
+
+    Attributes:
+        insurance: what the insurance fund holds, 1e-9 quote; negative when it was overdrawn.
+        builders: earned by each builder, 1e-9 quote.
+        exposed: accounts with an open position, and how many they have.
+        touched: accounts whose money or positions changed since somebody cleared it.
     """
 
     def __init__(
         self, rules: Rules, accounts: dict[str, SimAccount], mark: Callable[[str], Px]
     ) -> None:
-        self._rules = rules
         self._accounts = accounts
-        self._mark = mark
+        self.mark = mark
         self._exact: dict[tuple[str, str], _Exact] = {}
+        self._external: dict[str, int] = {}
+        self._external_cash = 0
+        self._fees = 0
+        self._deposited: int = rules.insurance_fund
+        self.insurance: int = rules.insurance_fund
+        self.builders: dict[str, Quote] = {}
+        self.exposed: dict[str, int] = {}
+        self.touched: dict[str, None] = {}
+
+    # --- bookings -----------------------------------------------------------------------
+
+    def open(self, account: SimAccount) -> None:
+        """Take up an account: its balance was paid in."""
+        self._accounts[account.account_id] = account
+        self._deposited += account.balance
+
+    def deposit(self, account_id: str, amount: Quote) -> None:
+        """Pay money in; negative takes it out."""
+        self._credit(self._accounts[account_id], amount)
+        self._deposited += amount
+
+    def transfer(self, source: str, target: str, amount: Quote) -> None:
+        """Move money between two accounts."""
+        self._credit(self._accounts[source], -amount)
+        self._credit(self._accounts[target], amount)
+
+    def cover(self, account_id: str) -> Quote:
+        """Let the insurance fund pay what an account owes; returns the payment."""
+        account = self._accounts[account_id]
+        owed = Quote(max(-account.balance, 0))
+        self._credit(account, owed)
+        self.insurance -= owed
+        return owed
 
     def fill(
-        self, account_id: str, symbol: str, side: Side, qty: Qty, px: Px, *, maker: bool
+        self, account_id: str, symbol: str, side: Side, qty: Qty, px: Px, terms: Terms
     ) -> Booked:
-        """Book one execution: fee, average-entry position, realised profit, balance."""
+        """Book one execution: fees, average-entry position, realised profit, balance.
+
+        The rest of the market books the opposite; between two accounts of ours that cancels out.
+        """
         account = self._accounts[account_id]
         position = account.positions.setdefault(symbol, SimPosition(symbol))
         exact = self._exact.setdefault((account_id, symbol), _Exact())
-        _trade(exact, position.qty, side.value * qty, px)
-        position.qty = SignedQty(position.qty + side.value * qty)
+        signed = side.value * qty
+        self._count_exposed(account_id, position.qty, position.qty + signed)
+        _trade(exact, position.qty, signed, px)
+        position.qty = SignedQty(position.qty + signed)
         position.entry = Px(exact.cost // position.qty) if position.qty else Px(0)
-        total = _toward_zero(exact.realized, NANO)
+        self._external[symbol] = self._external.get(symbol, 0) - signed
+        self._external_cash += signed * px
+        total = toward_zero(exact.realized, NANO)
         realized = Quote(total - position.realized)
         position.realized = Quote(total)
-        value = notional(px, qty)
-        rate = self._rules.maker_fee if maker else self._rules.taker_fee
-        fee = Quote(_toward_zero(value * rate, BPS_ONE))
+        fee, builder_fee = self._charge(account, notional(px, qty), terms)
         position.fees = Quote(position.fees + fee)
-        account.fees_paid = Quote(account.fees_paid + fee)
-        account.volume = Quote(account.volume + value)
-        account.balance = Quote(account.balance + realized - fee)
-        return Booked(fee, realized, position)
+        self._credit(account, realized - fee - builder_fee)
+        return Booked(fee, builder_fee, realized, position)
 
-    def fund(self, account_id: str, symbol: str) -> Quote:
+    def _charge(self, account: SimAccount, value: Quote, terms: Terms) -> tuple[Quote, Quote]:
+        """Give the fees to who earns them; the account is not debited here."""
+        fee = toward_zero(value * terms.fee, BPS_ONE)
+        penalty = toward_zero(value * terms.penalty, BPS_ONE)
+        builder_fee = toward_zero(value * terms.builder_fee, BPS_ONE)
+        self._fees += fee
+        self.insurance += penalty
+        if terms.builder_fee:
+            earned = self.builders.get(terms.builder, 0)
+            self.builders[terms.builder] = Quote(earned + builder_fee)
+        account.fees_paid = Quote(account.fees_paid + fee + penalty)
+        account.builder_fees_paid = Quote(account.builder_fees_paid + builder_fee)
+        account.volume = Quote(account.volume + value)
+        return Quote(fee + penalty), Quote(builder_fee)
+
+    def fund(self, account_id: str, symbol: str, rate: int) -> Quote:
         """Settle one funding interval at the mark; returns what the account received.
 
-        A positive rate is paid by longs to shorts on both venues (venues.md A7, B6).
+        A positive rate is paid by longs to shorts on both venues (venues.md A7, B6). The rest of
+        the market, which holds the opposite of all our accounts, pays or receives the difference.
         """
         account = self._accounts[account_id]
         position = account.positions[symbol]
-        value = notional(self._price(position), position.qty)
-        amount = Quote(-_toward_zero(value * self._rules.funding_rate, NANO))
+        value = notional(self.price(position), position.qty)
+        amount = Quote(-toward_zero(value * rate, NANO))
         position.funding = Quote(position.funding + amount)
-        account.balance = Quote(account.balance + amount)
+        self._credit(account, amount)
+        self._external_cash -= amount * NANO
         return amount
+
+    def _credit(self, account: SimAccount, amount: int) -> None:
+        account.balance = Quote(account.balance + amount)
+        self.touched[account.account_id] = None
+
+    def _count_exposed(self, account_id: str, before: int, after: int) -> None:
+        change = bool(after) - bool(before)
+        if change:
+            count = self.exposed.get(account_id, 0) + change
+            if count:
+                self.exposed[account_id] = count
+            else:
+                del self.exposed[account_id]
+
+    # --- reading ------------------------------------------------------------------------
+
+    def price(self, position: SimPosition) -> Px:
+        """Return the mark, or the entry while there is none."""
+        return self.mark(position.symbol) or position.entry
 
     def position(self, account_id: str, symbol: str) -> SignedQty:
         """Return the signed position, zero when there never was one."""
@@ -102,65 +189,44 @@ class Ledger:
         """Return how much an order of that side may trade and still only reduce."""
         return Qty(max(-side.value * self.position(account_id, symbol), 0))
 
+    def unrealized(self, account_id: str, symbol: str) -> Quote:
+        """Return the profit of a position at the mark."""
+        position = self._accounts[account_id].positions.get(symbol)
+        if position is None:
+            return Quote(0)
+        return Quote(toward_zero(self._profit(account_id, position), NANO))
+
     def equity(self, account_id: str) -> Quote:
         """Return balance plus unrealised profit at the mark."""
         account = self._accounts[account_id]
-        unrealized = 0
-        for symbol, position in account.positions.items():
-            if position.qty and self._mark(symbol):
-                cost = self._exact[account_id, symbol].cost
-                unrealized += position.qty * self._mark(symbol) - cost
-        return Quote(account.balance + _toward_zero(unrealized, NANO))
+        profit = sum(self._profit(account_id, each) for each in account.positions.values())
+        return Quote(account.balance + toward_zero(profit, NANO))
 
-    def initial_margin(
-        self, account_id: str, live: Iterable[SimOrder], extra: NewOrder | None = None
-    ) -> Quote:
-        """Return the initial margin of positions and live orders, optionally with one more.
+    def _profit(self, account_id: str, position: SimPosition) -> int:
+        """Return unrealised profit, 1e-18."""
+        mark = self.mark(position.symbol) if position.qty else Px(0)
+        return position.qty * mark - self._exact[account_id, position.symbol].cost if mark else 0
 
-        Per symbol it is the larger of long exposure with open buys and short exposure with open
-        sells (venues.md A7), times the larger of the venue's rate and one over the account's
-        leverage. Reduce-only orders need none.
-        """
-        account = self._accounts[account_id]
-        buys: dict[str, int] = {}
-        sells: dict[str, int] = {}
-        waiting = [(order.request, order.remaining) for order in live]
-        if extra is not None:
-            waiting.append((extra, extra.qty))
-        for request, qty in waiting:
-            if not request.reduce_only:
-                px = self._mark(request.symbol) if request.px is None else request.px
-                bucket = buys if request.side is Side.BUY else sells
-                bucket[request.symbol] = bucket.get(request.symbol, 0) + notional(px, qty)
-        rate = max(self._rules.initial_margin, BPS_ONE // account.leverage)
-        total = 0
-        for symbol in dict.fromkeys([*account.positions, *buys, *sells]):
-            held = account.positions.get(symbol)
-            value = notional(self._price(held), held.qty) if held is not None else 0
-            exposure = max(value + buys.get(symbol, 0), sells.get(symbol, 0) - value)
-            total += _share(exposure, Bps(rate))
-        return Quote(total)
+    def external(self, symbol: str) -> SignedQty:
+        """Return the position of the rest of the market."""
+        return SignedQty(self._external.get(symbol, 0))
 
-    def maintenance(self, account_id: str) -> Quote:
-        """Return the maintenance margin of the positions at the mark."""
-        total = 0
-        for position in self._accounts[account_id].positions.values():
-            if position.qty:
-                value = abs(notional(self._price(position), position.qty))
-                total += _share(value, self._rules.maintenance_margin)
-        return Quote(total)
-
-    def breached(self, account_id: str) -> bool:
-        """True when a position is open and equity is below the maintenance margin."""
-        required = self.maintenance(account_id)
-        return bool(required) and self.equity(account_id) < required
-
-    def _price(self, position: SimPosition) -> Px:
-        return self._mark(position.symbol) or position.entry
-
-
-def _share(value: int, rate: Bps) -> int:
-    return value * rate // BPS_ONE
+    def money(self) -> Money:
+        """Return where all the money is; what rounding left over belongs to its account."""
+        accounts = sum(account.balance for account in self._accounts.values()) * NANO
+        for (account_id, symbol), exact in self._exact.items():
+            position = self._accounts[account_id].positions[symbol]
+            accounts += exact.realized - position.realized * NANO
+            accounts += position.qty * self.mark(symbol) - exact.cost
+        external = sum(qty * self.mark(symbol) for symbol, qty in self._external.items())
+        return Money(
+            accounts=accounts,
+            external=external + self._external_cash,
+            fees=self._fees * NANO,
+            builders=sum(self.builders.values()) * NANO,
+            insurance=self.insurance * NANO,
+            deposited=self._deposited * NANO,
+        )
 
 
 def _trade(exact: _Exact, held: int, signed: int, px: int) -> None:

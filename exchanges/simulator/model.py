@@ -8,7 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from strategy.domain import Bps, Instrument, Level, Ns, Px, Qty, Quote, Side, SignedQty, Tif, Venue
+from strategy.domain import (
+    NANO,
+    Bps,
+    Instrument,
+    Level,
+    Ns,
+    Px,
+    Qty,
+    Quote,
+    Side,
+    SignedQty,
+    Tif,
+    Venue,
+)
 
 
 class Deny(StrEnum):
@@ -66,6 +79,28 @@ class Phase(StrEnum):
     """Ended by the engine before it ever rested, with no fill."""
 
 
+class Origin(StrEnum):
+    """Who sent the order behind a fill; everything but USER is ``forced``."""
+
+    USER = "user"
+    LIQUIDATION = "liquidation"
+    """The venue closes a position that its account can no longer carry."""
+    ADL = "adl"
+    """Auto-deleveraging: a healthy position is closed against a bankrupt one."""
+
+
+class SelfTrade(StrEnum):
+    """What happens when an order would meet one of its own account (Backpack's words, B3.2)."""
+
+    ALLOW = "allow"
+    """Both sides trade (GRVT's default, venues.md D7)."""
+    REJECT_TAKER = "reject_taker"
+    """The rest of the incoming order ends; Backpack's default (venues.md B4)."""
+    REJECT_MAKER = "reject_maker"
+    """The resting order ends and the incoming one goes on."""
+    REJECT_BOTH = "reject_both"
+
+
 class Refusal(Exception):  # noqa: N818 - the engine's synchronous "no"
     """Raised by ``place`` for everything that the venue refuses before acknowledging."""
 
@@ -73,6 +108,29 @@ class Refusal(Exception):  # noqa: N818 - the engine's synchronous "no"
         super().__init__(f"{deny.value}: {detail}" if detail else deny.value)
         self.deny = deny
         self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class FeeTier:
+    """Fee rates of accounts whose volume of the last 30 days is at least ``volume``."""
+
+    volume: Quote
+    maker: Bps
+    taker: Bps
+
+
+@dataclass(frozen=True, slots=True)
+class MarginTier:
+    """Margin of a position whose notional is at least ``floor`` (GRVT's risk bracket, A4.1).
+
+    The maintenance margin of a notional N is ``N * maintenance - cumulative``: each part of the
+    position is charged at the rate of its own bracket.
+    """
+
+    floor: Quote
+    initial: Bps
+    maintenance: Bps
+    cumulative: Quote = Quote(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +159,26 @@ class Rules:
     """Fraction of notional per interval, in 1e-9; positive: longs pay."""
     settle_asset: str
     taker_only_tif: frozenset[Tif] = frozenset({Tif.IOC, Tif.FOK})
+    initial_factor: int = 0
+    """Backpack's square-root margin: the rate is at least factor * sqrt(notional); 1e-9 (B6)."""
+    maintenance_factor: int = 0
+    margin_tiers: tuple[MarginTier, ...] = ()
+    """GRVT's risk brackets above the first, lowest floor first; the first has the rates above."""
+    max_leverage: int = 50
+    fee_tiers: tuple[FeeTier, ...] = ()
+    """Tiers 1 and up, lowest volume first; tier 0 is ``maker_fee`` and ``taker_fee``."""
+    funding_clamp: int = 500_000
+    """The premium is drawn to the interest by at most this (0.05 % per 8 h), 1e-9 (A7)."""
+    funding_cap: int = 3_000_000
+    """Largest rate of one interval either way, 1e-9."""
+    funding_walk: int = 0
+    """Largest seeded step of the premium from one interval to the next, 1e-9; 0: none."""
+    liquidation_fee: Bps = Bps(0)
+    """Charged on forced fills on top of the taker fee, for the insurance fund."""
+    liquidation_step: Quote = Quote(50_000 * NANO)
+    """Largest notional that one forced order closes."""
+    insurance_fund: Quote = Quote(1_000_000 * NANO)
+    """What the insurance fund holds at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +197,12 @@ class NewOrder:
     """The venue-side client id as text; empty when the client gave none."""
     expires_at: Ns | None = None
     extra: dict[str, object] = field(default_factory=dict)
-    """Face-private fields to echo back (signature, metadata)."""
+    """Face-private fields to echo back (signature, metadata).
+
+    The engine reads: ``builder_fee`` (Bps, charged on every fill on top of the fee) with
+    ``builder`` (text, who earns it), and ``self_trade`` (a ``SelfTrade``). On orders of its own it
+    sets ``forced`` to True, and ``origin`` to ``Origin.ADL`` when it deleverages.
+    """
 
 
 @dataclass(slots=True)
@@ -137,6 +220,7 @@ class SimOrder:
     cum: Qty = Qty(0)
     cum_quote: Quote = Quote(0)
     fee: Quote = Quote(0)
+    builder_fee: Quote = Quote(0)
     queue_ahead: Qty = Qty(0)
     """Displayed size ahead of it at its price."""
     touch: tuple[Px | None, Px | None] = (None, None)
@@ -181,6 +265,9 @@ class SimFill:
     realized: Quote
     at: Ns
     forced: bool = False
+    builder_fee: Quote = Quote(0)
+    """Paid on top of ``fee`` to the order's builder (GRVT)."""
+    origin: Origin = Origin.USER
 
 
 @dataclass(slots=True)
@@ -203,12 +290,61 @@ class SimAccount:
     account_id: str
     balance: Quote
     leverage: int = 10
+    """Of every symbol without an entry in ``leverages``."""
     positions: dict[str, SimPosition] = field(default_factory=dict)
     volume: Quote = Quote(0)
     fees_paid: Quote = Quote(0)
     orders_received: int = 0
     orders_rejected: int = 0
     signature_failures: int = 0
+    main_account: str = ""
+    """GRVT: the main (funding) account whose sub-account this is; empty where there is none."""
+    tier: int | None = 0
+    """Fee tier, 0 is the rules' own fees; None: by the volume of the last 30 days."""
+    custom_fees: tuple[Bps, Bps] | None = None
+    """Maker and taker fee of this account alone, before any tier."""
+    leverages: dict[str, int] = field(default_factory=dict)
+    """By symbol, where the account set one (GRVT's set_initial_leverage)."""
+    builder_fees_paid: Quote = Quote(0)
+    liquidating: bool = False
+    """True while equity is below the maintenance margin."""
+    daily_volume: dict[int, Quote] = field(default_factory=dict)
+    """Traded notional by UTC day (days since 1970), for the 30-day volume."""
+
+
+@dataclass(frozen=True, slots=True)
+class FundingPoint:
+    """One settled funding interval of a symbol."""
+
+    at: Ns
+    rate: int
+    """Fraction of notional, in 1e-9; positive: longs paid."""
+    mark: Px
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """Where all the money of a venue is, in 1e-18 of the settle currency; ``total`` is 0 always.
+
+    The rest of the market (the recording's traders, whom our accounts trade with) is one
+    counterparty: it holds the opposite of our accounts' positions and pays what they earn.
+    """
+
+    accounts: int
+    """Balances and unrealised profit of all accounts."""
+    external: int
+    """Cash and position, at the mark, of the rest of the market."""
+    fees: int
+    builders: int
+    insurance: int
+    deposited: int
+    """What was ever paid in, the insurance fund's start included, less what was paid out."""
+
+    @property
+    def total(self) -> int:
+        """Everything held less everything paid in: 0, or the engine has made or lost money."""
+        held = self.accounts + self.external + self.fees + self.builders + self.insurance
+        return held - self.deposited
 
 
 # --- what the engine tells its listeners -----------------------------------------------------

@@ -2,24 +2,29 @@
 
 Imports ``strategy.domain`` and ``model`` only. The file is streamed, once per pass, and never held
 in memory. What is wrong with a tape is one ``TapeError`` of one line: file, line, field, value and
-remedy.
+remedy. Line types and fields that this version does not know are counted and passed over, so that a
+tape of a later version still replays; a misspelt field shows as the missing one.
+
+A ``gap`` line says that the recorder lost a stream: its book is stale from there, stands still and
+takes no changes until the stream's next snapshot.
 """
 
 import gzip
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from exchanges.simulator.model import MarketBook, MarketEvent, MarketTrade
-from strategy.domain import NANO, Level, Ns, Px, Qty, Side, Venue, nano
+from strategy.domain import NANO, Level, Ns, Px, Qty, Side, Venue, nano, plain
 
 FORMAT = "hedged-tape/1"
+UNFINISHED = ".part"
+"""Suffix of a recording that still grows, or whose recorder was killed: its end may be torn."""
 BUNDLED = Path(__file__).with_name("data") / "eth_sample.tape.jsonl.gz"
 """The recording that comes with the package; its provenance is beside it."""
 _HEAD_EVENTS = 2000
@@ -27,6 +32,16 @@ _HEAD_EVENTS = 2000
 _GZIP_MAGIC = b"\x1f\x8b"
 _FRACTION_DIGITS = 9
 _SIDES = {"buy": Side.BUY, "sell": Side.SELL}
+_BOOK_FIELDS = frozenset({"ts", "v", "type", "bids", "asks"})
+_FIELDS = {
+    "snapshot": _BOOK_FIELDS,
+    "delta": _BOOK_FIELDS,
+    "trade": frozenset({"ts", "v", "type", "px", "sz", "aggressor"}),
+    "gap": frozenset({"ts", "v", "type", "why"}),
+}
+_MOST_UNITS = 1 << 16
+_MOST_COUNTED = 100
+"""Different unknown names that are remembered."""
 _SHOWN = 60
 """Longest quoted value in an error line."""
 
@@ -35,8 +50,7 @@ class TapeError(ValueError):
     """A tape that cannot be replayed; the text is one clear line."""
 
 
-@dataclass(frozen=True, slots=True)
-class FeedEvent:
+class FeedEvent(NamedTuple):
     """One event of a market feed: ``offset`` is ns since the start of the pass."""
 
     offset: Ns
@@ -90,6 +104,9 @@ class Tape:
         streams: by the venue that the stream plays.
         duration: ns that the header says the recording spans.
         lead: offset, ns, at which every venue has shown its book.
+        gaps: gap marks met in the last pass.
+        passed_over: unknown line types and fields met in the last pass, with how often.
+        stale: streams that are inside a gap where the last pass stands.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
@@ -98,6 +115,9 @@ class Tape:
         self.streams: dict[Venue, Stream] = header["streams"]
         self.duration = Ns(header["to_ts"] - header["from_ts"])
         self.lead = Ns(0)
+        self.gaps = 0
+        self.passed_over: dict[str, int] = {}
+        self.stale: set[Venue] = set()
 
     @property
     def roles(self) -> frozenset[Venue]:
@@ -124,13 +144,27 @@ class Tape:
         first: int | None = None
         fresh = set(self.streams)
         derived = [venue for venue in Venue if venue not in self.streams]
-        for ts, venue, event in _events(self.path, self.streams):
+        self.gaps, self.passed_over, self.stale = 0, {}, set()
+        for ts, venue, event in _events(self.path, self.streams, self.passed_over):
             first = ts if first is None else first
-            if venue in fresh and isinstance(event, MarketBook):
-                fresh.remove(venue)
-                event = replace(event, snapshot=True)  # noqa: PLW2901 - the same event, afresh
+            if isinstance(event, MarketBook):
+                if venue in fresh:
+                    fresh.remove(venue)
+                    event = replace(event, snapshot=True)  # noqa: PLW2901 - the same, afresh
+                if self._spoiled(venue, event):
+                    continue
+            elif event is None:
+                self.gaps += 1
+                self.stale.add(venue)
+                continue
             for each in (venue, *derived):
                 yield FeedEvent(Ns(ts - first), each, event)
+
+    def _spoiled(self, venue: Venue, book: MarketBook) -> bool:
+        """True for a change whose base was lost in a gap; a snapshot ends the gap."""
+        if book.snapshot:
+            self.stale.discard(venue)
+        return venue in self.stale
 
     def _stream(self, venue: Venue) -> Stream:
         return self.streams.get(venue) or next(iter(self.streams.values()))
@@ -215,6 +249,8 @@ def _raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     except FileNotFoundError:
         raise TapeError(f"{path}: no such file: check the path given as the book") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as bad:
+        if path.suffix == UNFINISHED:
+            return
         raise TapeError(f"{path}: damaged gzip ({bad}): copy or record the file again") from bad
     except OSError as bad:
         raise TapeError(f"{path}: cannot be read ({bad.strerror}): give a readable file") from bad
@@ -269,8 +305,9 @@ def _role(at: _At, name: object) -> Venue:
 
 
 def _events(
-    path: Path, streams: Mapping[Venue, Stream]
-) -> Iterator[tuple[int, Venue, MarketEvent]]:
+    path: Path, streams: Mapping[Venue, Stream], passed_over: dict[str, int]
+) -> Iterator[tuple[int, Venue, MarketEvent | None]]:
+    """Yield the events; None is a gap. Counts what it passes over."""
     lines = _lines(path)
     next(lines, None)
     before = 0
@@ -280,19 +317,48 @@ def _events(
         if ts < before:
             raise at.bad("ts", ts, f"time goes backwards from {before}: sort the events by ts")
         before = ts
+        kind = at.get(row, "type")
+        known = _FIELDS.get(kind) if isinstance(kind, str) else frozenset[str]()
+        if known is None:
+            _count(passed_over, f"type {kind}")
+            continue
+        for extra in row.keys() - known:
+            _count(passed_over, f"field {extra}")
         venue = _role(at, at.get(row, "v"))
         if venue not in streams:
             raise at.bad("v", venue.value, "the header names no such stream: add it there")
         yield ts, venue, _event(at, row)
 
 
-def _event(at: _At, row: Mapping[str, Any]) -> MarketEvent:
-    kind = at.get(row, "type")
+def _count(counts: dict[str, int], name: str) -> None:
+    name = name[:_SHOWN]
+    if name in counts or len(counts) < _MOST_COUNTED:
+        counts[name] = counts.get(name, 0) + 1
+
+
+def _event(at: _At, row: Mapping[str, Any]) -> MarketEvent | None:
+    kind = row["type"]
     if kind == "trade":
         return _trade(at, row)
-    if kind not in ("snapshot", "delta"):
-        raise at.bad("type", kind, "use 'snapshot', 'delta' or 'trade'")
-    return MarketBook(_levels(at, row, "bids"), _levels(at, row, "asks"), kind == "snapshot")
+    if kind == "gap":
+        return None
+    if kind not in _FIELDS:
+        raise at.bad("type", kind, "use 'snapshot', 'delta', 'trade' or 'gap'")
+    bids, asks = _levels(at, row, "bids"), _levels(at, row, "asks")
+    if kind == "snapshot":
+        _uncrossed(at, bids, asks)
+    return MarketBook(bids, asks, kind == "snapshot")
+
+
+def _uncrossed(at: _At, bids: tuple[Level, ...], asks: tuple[Level, ...]) -> None:
+    best_bid = max((px for px, size in bids if size), default=None)
+    best_ask = min((px for px, size in asks if size), default=None)
+    if best_bid is not None and best_ask is not None and best_bid >= best_ask:
+        raise at.bad(
+            "bids price",
+            plain(best_bid),
+            f"the snapshot is crossed, its best ask is {plain(best_ask)}: record it again",
+        )
 
 
 def _trade(at: _At, row: Mapping[str, Any]) -> MarketTrade:
@@ -310,8 +376,10 @@ def _levels(at: _At, row: Mapping[str, Any], name: str) -> tuple[Level, ...]:
     rows = at.get(row, name)
     if not isinstance(rows, list):
         raise at.bad(name, rows, "give a list of [price, size]")
+    units = _UNITS
     try:
-        levels = tuple((Px(_units(px)), Qty(_units(size))) for px, size in rows)
+        # A list makes a tuple faster than a generator does, and this is where the time goes.
+        levels: tuple[Level, ...] = tuple([(units[px], units[size]) for px, size in rows])
     except (TypeError, ValueError):
         raise _bad_level(at, name, rows) from None
     if levels and min(levels)[0] <= 0:
@@ -340,16 +408,27 @@ def _integer(at: _At, name: str, value: object) -> int:
 
 def _decimal(at: _At, name: str, value: object) -> int:
     try:
-        return _units(value)
+        return int(_UNITS[value])
     except (TypeError, ValueError):
         raise at.bad(
             name, value, "give a decimal string, not negative, of at most 9 decimal places"
         ) from None
 
 
-@lru_cache(maxsize=1 << 15)
+class _Units(dict[object, Any]):
+    """Decimal strings in 1e-9 units; prices and sizes recur, so they are remembered."""
+
+    def __missing__(self, text: object) -> int:
+        if len(self) >= _MOST_UNITS:
+            self.clear()
+        units = self[text] = _units(text)
+        return units
+
+
+_UNITS = _Units()
+
+
 def _units(text: object) -> int:
-    """Return a decimal string in 1e-9 units; prices and sizes recur, so they are remembered."""
     if not isinstance(text, str) or not text.isascii():
         raise ValueError(text)
     whole, _, fraction = text.partition(".")

@@ -4,26 +4,44 @@ Imports ``strategy.domain`` and simulator modules only. Everything that happens 
 time: market events at ``t0 + offset / speed``, orders when the engine says that they are due. In
 virtual time ``advance`` does all of it in time order, so a seed repeats a run exactly; ``run`` does
 the same by the wall clock.
+
+At ``MAX_SPEED`` ("max") market events are applied one after the other without waiting, as fast as
+the machine goes, and are stamped with the present. Orders, cancels, taker delays and funding keep
+their real times, so a resting order sees minutes of the recording pass in the 3 ms that its cancel
+takes, and streams carry thousands of messages a second: good for soak and throughput, no measure of
+a strategy. In virtual time there is no waiting to leave out: there "max" is 1.
 """
 
 import asyncio
 import random  # noqa: TID251 - makes the seeded generators that the engines are given
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from heapq import heappop, heappush
+from typing import Any
 
+from exchanges.simulator.compiled import CompiledFeed
 from exchanges.simulator.credentials import grvt_credentials
 from exchanges.simulator.defaults import BACKPACK_RULES, GRVT_RULES, default_market
-from exchanges.simulator.engine import MatchingEngine
+from exchanges.simulator.delayed import DelayedEngine
 from exchanges.simulator.faults import FaultBoard
-from exchanges.simulator.model import Ended, NewOrder, SimAccount, SimOrder
-from exchanges.simulator.tape import FeedEvent, Source
+from exchanges.simulator.latency import Courier, LatencyModel
+from exchanges.simulator.model import Market, SimAccount
+from exchanges.simulator.synthetic import Synthetic
+from exchanges.simulator.tape import FeedEvent, Source, Tape
 from strategy.domain import NANO, Ns, Venue
 
+MAX_SPEED = 1e12
+"""As fast as possible."""
+_NEVER = Ns(1 << 63)
+_LOWEST_SHIFT = -10_000
+_THIN = NANO // 100
+"""What F67 leaves of the depth, 1e-9."""
+_JUMP_BPS = 500
+_DEPEG_BPS = 200
 _RULES = {Venue.BACKPACK: BACKPACK_RULES, Venue.GRVT: GRVT_RULES}
 _SHORTEST_PASS = NANO
 """A tape of a single moment repeats once per second of the recording."""
@@ -37,8 +55,9 @@ _LATE = 20_000_000
 class Driver:
     """The clock of the simulated venues; make it with ``wall`` or ``manual``."""
 
-    def __init__(self, read: Callable[[], int]) -> None:
+    def __init__(self, read: Callable[[], int] | None, start: Ns = Ns(0)) -> None:
         self._read = read
+        self._at = start
 
     @classmethod
     def wall(cls) -> "Driver":
@@ -49,11 +68,16 @@ class Driver:
     @classmethod
     def manual(cls, start: Ns) -> "Driver":
         """Return a clock that stands at Unix ns ``start`` until ``set`` moves it."""
-        return cls(lambda: start)
+        return cls(None, start)
+
+    @property
+    def virtual(self) -> bool:
+        """True when time is what the caller says."""
+        return self._read is None
 
     def now(self) -> Ns:
         """Return Unix ns."""
-        return Ns(self._read())
+        return self._at if self._read is None else Ns(self._read())
 
     def set(self, now: Ns) -> None:
         """Stand at Unix ns ``now`` from here on.
@@ -63,37 +87,13 @@ class Driver:
         """
         if now < self.now():
             raise ValueError(f"time must not go back from {self.now()} to {now}")
-        self._read = lambda: now
+        self._read = None
+        self._at = now
 
-
-class _Engine(MatchingEngine):
-    """An engine that tells when it was given work, so that nobody need poll it."""
-
-    woken: Callable[[], None] | None = None
-
-    def place(self, now: Ns, new: NewOrder) -> SimOrder:
-        order = super().place(now, new)
-        self._wake()
-        return order
-
-    def cancel(self, now: Ns, order: SimOrder, ended: Ended = Ended.CLIENT_CANCEL) -> None:
-        super().cancel(now, order, ended)
-        self._wake()
-
-    def cancel_all(
-        self,
-        now: Ns,
-        account: str,
-        symbol: str | None = None,
-        ended: Ended = Ended.CLIENT_BULK_CANCEL,
-    ) -> list[SimOrder]:
-        affected = super().cancel_all(now, account, symbol, ended)
-        self._wake()
-        return affected
-
-    def _wake(self) -> None:
-        if self.woken is not None:
-            self.woken()
+    def reach(self, now: Ns) -> None:
+        """In virtual time, stand at Unix ns ``now`` unless it is later already."""
+        if self._read is None and now > self._at:
+            self._at = now
 
 
 @dataclass(slots=True)
@@ -102,7 +102,8 @@ class _Dials:
 
     halt: bool = False
     liquidity: int = NANO
-    told: tuple[bool, int] = (False, NANO)
+    shift: int = 0
+    told: tuple[bool, int, int] = (False, NANO, 0)
 
 
 class Universe:
@@ -112,8 +113,11 @@ class Universe:
         source: a tape or a generator.
         seed: of the engines' ids and the accounts.
         speed: how fast the source is replayed, more than 0; orders keep their real latencies.
+            ``MAX_SPEED`` and above is as fast as possible.
         driver: the clock.
-        faults: the board; F65 (empty book) and F68 (halt) on it are applied here.
+        faults: the board; its states of the market (F64, F65, F67, F68, F72) are applied here.
+        markets: what each venue lists; None takes the venue's defaults for the source's ticker.
+        latency: delays between clients and books; None is the venues' constants.
 
     Attributes:
         engines: the two venues.
@@ -132,13 +136,18 @@ class Universe:
         speed: Decimal | float,
         driver: Driver,
         faults: FaultBoard | None = None,
+        markets: Mapping[Venue, Market] | None = None,
+        latency: LatencyModel | None = None,
     ) -> None:
         self.source = source
         self.driver = driver
         self.faults = FaultBoard(driver.now) if faults is None else faults
         self.loops = 0
         self.on_loop: Callable[[int], None] | None = None
-        self._speed = _positive(speed)
+        exact = _positive(speed)
+        if driver.virtual and exact >= MAX_SPEED:
+            exact = Fraction(1)
+        self._ticks, self._per = exact.numerator, exact.denominator
         self._dials = {venue: _Dials() for venue in Venue}
         self._wake: asyncio.Event | None = None
         self._feed: Iterator[FeedEvent] = iter(())
@@ -150,11 +159,12 @@ class Universe:
         self._t0 = 0
         self._calls: list[tuple[Ns, int, Callable[[], None]]] = []
         self._calls_made = 0
-        markets = {v: default_market(v, source.ticker, source.tick(v)) for v in Venue}
+        if markets is None:
+            markets = {v: default_market(v, source.ticker, source.tick(v)) for v in Venue}
         now = driver.now()
         self.engines = {
             # S311: these generators make the ids of a simulation, no secrets.
-            v: _Engine(_RULES[v], [m], random.Random(f"{v} {seed}"), now)  # noqa: S311
+            v: DelayedEngine(_RULES[v], [m], random.Random(f"{v} {seed}"), now)  # noqa: S311
             for v, m in markets.items()
         }
         self.symbols = {v: m.instrument.symbol for v, m in markets.items()}
@@ -162,8 +172,19 @@ class Universe:
             Venue.BACKPACK: self.engines[Venue.BACKPACK].add_account("backpack"),
             Venue.GRVT: self.engines[Venue.GRVT].add_account(grvt_credentials(seed).sub_account_id),
         }
-        for engine in self.engines.values():
+        self._compiled = CompiledFeed(
+            source.events,
+            {v: m.instrument for v, m in markets.items()},
+            finite=isinstance(source, Tape) or (isinstance(source, Synthetic) and source.finite),
+        )
+        self._disturbed = False
+        """True once somebody has given an engine, or this, something new to do."""
+        for venue, engine in self.engines.items():
             engine.woken = self.wake
+            if latency is not None:
+                # S311: seeds the delays of a simulation, no secret.
+                rng = random.Random(f"latency {venue} {seed}")  # noqa: S311
+                engine.send_by(Courier(latency.paths[venue], rng), self.call_at)
 
     def account(self, venue: Venue) -> SimAccount:
         """Return the venue's one account."""
@@ -178,26 +199,33 @@ class Universe:
         if self._due is not None:
             return
         now = self.driver.now()
-        self._t0 = now - self._scaled(self.source.lead)
-        self._feed = self.source.events()
+        self._t0 = now - self.source.lead * self._per // self._ticks
+        self._feed = self._compiled.events()
         self._fetch()
         # Not "all that is due": at an enormous speed that is a thousand passes.
         while self._next is not None and self._next.offset <= self.source.lead and not self.loops:
             self._happen(now, now)
+        for engine in self.engines.values():
+            engine.prompt = False
 
     def advance(self, now: Ns) -> None:
         """Do everything due up to Unix ns ``now``, in time order across both venues.
+
+        A virtual clock goes along: listeners and ``call_at`` see the time of what happens.
 
         Raises:
             TapeError: the tape turned out to be damaged.
         """
         self.start()
         self._work(now, None)
+        self.driver.reach(now)
 
     def next_due(self) -> Ns | None:
         """Return the Unix ns at which ``advance`` next has something to do."""
-        moments = [self._next_moment(), self.faults.next_expiry()]
-        return min((moment for moment in moments if moment is not None), default=None)
+        soonest = self._next_but_market()
+        if self._due is not None and self._due < soonest:
+            return self._due
+        return None if soonest == _NEVER else soonest
 
     async def run(self) -> None:
         """Drive the venues by the clock until cancelled.
@@ -223,6 +251,7 @@ class Universe:
 
     def wake(self) -> None:
         """Make ``run`` look again: the engines or the faults have something new."""
+        self._disturbed = True
         if self._wake is not None:
             self._wake.set()
 
@@ -243,32 +272,44 @@ class Universe:
         """
         if liquidity is not None and liquidity < 0:
             raise ValueError(f"liquidity {liquidity} is negative: use 0 or more")
-        now, dials = self.driver.now(), self._dials[venue]
+        dials = self._dials[venue]
         if shift_bps is not None:
-            self.engines[venue].set_market(now, self.symbols[venue], shift_bps=shift_bps)
+            if shift_bps <= _LOWEST_SHIFT:
+                raise ValueError(f"shift {shift_bps} would leave no price: use more than -10000")
+            dials.shift = shift_bps
         dials.halt = dials.halt if halt is None else halt
         dials.liquidity = dials.liquidity if liquidity is None else liquidity
         self.apply_faults()
 
     def apply_faults(self) -> None:
-        """Bring the markets in line with F65 and F68 on the board, at once."""
+        """Bring the markets in line with F64, F65, F67, F68 and F72 on the board, at once."""
         self._apply_faults()
         self.wake()
 
     def _apply_faults(self) -> None:
         for venue, dials in self._dials.items():
             empty, halted = (self.faults.holds(venue, name) for name in ("F65", "F68"))
-            want = (dials.halt or halted, 0 if empty else dials.liquidity)
+            thin = _THIN if self.faults.holds(venue, "F67") else dials.liquidity
+            want = (dials.halt or halted, 0 if empty else thin, self._shift(venue, dials))
             if want == dials.told:
                 continue
-            halt, liquidity = want
+            halt, liquidity, shift = want
             self.engines[venue].set_market(
                 self.driver.now(),
                 self.symbols[venue],
                 halt=halt if halt != dials.told[0] else None,
                 liquidity=liquidity if liquidity != dials.told[1] else None,
+                shift_bps=shift if shift != dials.told[2] else None,
             )
             dials.told = want
+
+    def _shift(self, venue: Venue, dials: _Dials) -> int:
+        """Return the shift of a market with what F64 (jump) and F72 (depeg) add to it."""
+        shift = dials.shift
+        for name, usual in (("F64", _JUMP_BPS), ("F72", _DEPEG_BPS)):
+            active = self.faults.peek(venue, name)
+            shift += 0 if active is None else int(active.get("bps", usual))
+        return max(shift, _LOWEST_SHIFT + 1)
 
     def call_at(self, at: Ns, act: Callable[[], None]) -> None:
         """Call ``act`` when time reaches Unix ns ``at``, in time order with everything else."""
@@ -282,7 +323,16 @@ class Universe:
         """Handle what is due up to ``now``, ``most`` moments at a time; returns whether all is."""
         self._apply_faults()
         handled = 0
-        while (moment := self._next_moment()) is not None and moment <= now:
+        virtual = self.driver.virtual
+        while True:
+            other = self._next_but_market()
+            if virtual:
+                self._trade_until(min(other, Ns(now + 1)))
+                if self._disturbed:
+                    continue
+            moment = other if self._due is None else min(other, self._due)
+            if moment > now:
+                break
             if handled == most:
                 return False
             handled += 1
@@ -291,26 +341,48 @@ class Universe:
             engine.advance(now)
         return True
 
-    def _next_moment(self) -> Ns | None:
-        """Return when an engine or the feed is next due."""
-        moments = [engine.next_due() for engine in self.engines.values()]
-        moments.append(self._due)
-        if self._calls:
-            moments.append(self._calls[0][0])
-        return min((moment for moment in moments if moment is not None), default=None)
+    def _trade_until(self, end: Ns) -> None:
+        """Apply market events before Unix ns ``end``, while nothing else has anything to do."""
+        self._disturbed = False
+        reach = self.driver.reach
+        # Looking a venue up by its name is dear: this loop is where virtual time is spent.
+        first = Venue.BACKPACK
+        feeds = [(self.engines[v].feed, self.symbols[v]) for v in (first, first.other)]
+        while self._next is not None and self._due is not None and self._due < end:
+            told, due = self._next, self._due
+            reach(due)
+            feed, symbol = feeds[told.venue is not first]
+            feed(due, symbol, told.event)
+            self._fetch()
+            if self._disturbed:
+                return
+
+    def _next_but_market(self) -> Ns:
+        """Return when an engine, a call or the end of a fault is next due."""
+        soonest = self._calls[0][0] if self._calls else _NEVER
+        for engine in self.engines.values():
+            due = engine.next_due()
+            if due is not None and due < soonest:
+                soonest = due
+        expiry = self.faults.next_expiry()
+        return soonest if expiry is None else min(soonest, expiry)
 
     def _happen(self, moment: Ns, now: Ns) -> None:
         # By the wall clock, overload or a pause replays the market late: such books are of now.
         late = self._wake is not None and now - moment > _LATE
         stamp = now if late else moment
+        self.driver.reach(stamp)
         for engine in self.engines.values():
             engine.advance(stamp)
-        while self._calls and self._calls[0][0] <= moment:
+        while self._calls and self._calls[0][0] <= stamp:
             heappop(self._calls)[2]()
         if self._next is not None and self._due is not None and self._due <= moment:
             told = self._next
             self.engines[told.venue].feed(stamp, self.symbols[told.venue], told.event)
             self._fetch()
+        expiry = self.faults.next_expiry()
+        if expiry is not None and expiry <= moment:
+            self._apply_faults()
 
     def _fetch(self) -> None:
         last = self._next
@@ -320,13 +392,11 @@ class Universe:
             self.loops += 1
             if self.on_loop is not None:
                 self.on_loop(self.loops)
-            self._feed = self.source.events()
+            self._feed = self._compiled.events()
             self._next = next(self._feed, None)
         if self._next is not None:
-            self._due = Ns(self._t0 + self._scaled(self._origin + self._next.offset))
-
-    def _scaled(self, source_ns: int) -> int:
-        return source_ns * self._speed.denominator // self._speed.numerator
+            source_ns: Any = self._origin + self._next.offset
+            self._due = self._t0 + source_ns * self._per // self._ticks
 
 
 def _positive(speed: Decimal | float) -> Fraction:

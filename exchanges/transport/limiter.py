@@ -72,6 +72,10 @@ class Limiter:
         bucket.take()
         return True
 
+    def room(self, lane: str) -> int:
+        """Return how many urgent requests the lane lets out now; raises KeyError without one."""
+        return max(0, self._lanes[lane].refill(self._clock.mono()) // NANO)
+
     async def acquire(self, lane: str, patience: float = PATIENCE) -> None:
         """Wait for a token, first come first served.
 

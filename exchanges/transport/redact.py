@@ -34,7 +34,8 @@ class Redactor:
 
     def _sort(self) -> None:
         # A secret may contain another one: the longer must go first, or its rest would remain.
-        self._longest_first = tuple(sorted((*self._fixed, *self._learned), key=len, reverse=True))
+        forms = sorted({*self._fixed, *self._learned})
+        self._longest_first = tuple(sorted(forms, key=len, reverse=True))
 
 
 def _forms(secrets: tuple[str, ...]) -> list[str]:

@@ -38,6 +38,7 @@ TIFS = {
 }
 STRANGER = "0x" + "33" * 32
 WAIT = 3.0
+SEED = 7
 LEG = [
     {"name": "assetID", "type": "uint256"},
     {"name": "contractSize", "type": "uint64"},
@@ -226,6 +227,7 @@ class Rig:
         builder_fee: str = "0.0",
         symbol: str = SYMBOL,
         sub_account: str | None = None,
+        trigger: Json | None = None,
     ) -> Json:
         """Return a signed ``{"order": …}``."""
         self.numbers += 1
@@ -273,6 +275,8 @@ class Rig:
         }
         if builder is not None:
             order |= {"builder": builder, "builder_fee": builder_fee}
+        if trigger is not None:
+            order["metadata"]["trigger"] = trigger
         return {"order": order}
 
     async def login(self) -> dict[str, str]:
@@ -282,6 +286,18 @@ class Rig:
             cookie = answer.cookies["gravity"].value
             account = answer.headers["X-Grvt-Account-Id"]
         return {"Cookie": f"gravity={cookie}", "X-Grvt-Account-Id": account}
+
+    async def joined(self, index: int = 1) -> "Rig":
+        """Return a client of a further sub-account, which the server serves from now on."""
+        keys = grvt_credentials(SEED, index)
+        self.server.add_account(keys)
+        other = replace(self, keys=keys, headers={}, numbers=self.numbers + 10**6 * index)
+        other.headers = await other.login()
+        return other
+
+    async def moved(self, side: str = "buy", size: str = "0.5") -> None:
+        """Trade at market until the account has it."""
+        await self.ended(await self.placed(market=True, side=side, size=size), "FILLED")
 
     @asynccontextmanager
     async def socket(
@@ -305,6 +321,12 @@ class Rig:
         self.faults.add({"venue": "grvt", "fault": name, **more})
 
 
+def tpsl(kind: str, px: str, by: str = "MARK", **more: Any) -> Json:
+    """Return ``metadata.trigger`` of an order."""
+    inner = {"trigger_by": by, "trigger_price": px, "close_position": False, **more}
+    return {"trigger_type": kind, "tpsl": inner}
+
+
 def sign(types: Json, message: Json, account: Any, chain: int) -> Json:
     """Sign typed data with the library's own encoder."""
     domain = {"name": "GRVT Exchange", "version": "0", "chainId": chain}
@@ -323,7 +345,7 @@ async def rig(
 ) -> AsyncIterator[Rig]:
     """Run a server on a free port; ``changes`` replace rules of the engine."""
     clock = Clock()
-    keys = grvt_credentials(7)
+    keys = grvt_credentials(SEED)
     market = default_market(Venue.GRVT, "ETH", None)
     engine = MatchingEngine(
         replace(rules, **changes),

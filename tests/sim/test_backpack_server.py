@@ -250,12 +250,19 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"quantity": "0.00011"}, "INVALID_CLIENT_REQUEST", "Quantity decimal too long"),
     ({"quantity": "0"}, "INVALID_ORDER", "Quantity is below the minimum allowed value"),
     ({"price": "4000"}, "INVALID_PRICE", "Price is too far from the last active price"),
-    ({"quantity": "100000"}, "INSUFFICIENT_MARGIN", "Insufficient margin"),
+    ({"quantity": "3000"}, "INSUFFICIENT_MARGIN", "Insufficient margin"),
+    ({"quantity": "100000"}, "POSITION_LIMIT", "Position limit exceeded"),
     ({"reduceOnly": True}, "INVALID_ORDER", "Reduce only order not reduced"),
     ({"clientId": "7"}, "INVALID_CLIENT_REQUEST", "parse request payload error"),
     ({"symbol": "ETH-PERP"}, "INVALID_CLIENT_REQUEST", "Invalid market symbol"),
     ({"side": "Buy"}, "INVALID_CLIENT_REQUEST", "valid enumeration value"),
-    ({"triggerPrice": "1"}, "NOT_IMPLEMENTED", "not supported"),
+    (
+        {"triggerPrice": "1"},
+        "INVALID_CLIENT_REQUEST",
+        "Must specify both `triggerPrice` and `triggerQuantity` or neither",
+    ),
+    ({"price": "3270.01"}, "INVALID_PRICE", "Price is too far from the last active price"),
+    ({"price": "1000001"}, "INVALID_PRICE", "Price is above the maximum allowed value"),
 ]
 
 

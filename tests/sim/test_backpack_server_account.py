@@ -41,10 +41,11 @@ async def test_balances_collateral_and_account_figures() -> None:
     assert free + locked == Decimal("999998.499995")
     assert locked > Decimal(500)
     assert Decimal(collateral["netEquity"]) == Decimal("999998.489995")
-    assert Decimal(collateral["netExposureFutures"]) == 3000
+    # Resting orders count: the position of 1 and the bid for 1 more, at the mark.
+    assert Decimal(collateral["netExposureFutures"]) == 6000
     assert Decimal(collateral["pnlUnrealized"]) == Decimal("-0.01")
     assert collateral["imf"] == "0.02"
-    assert Decimal(collateral["marginFraction"]) > 300
+    assert 166 < Decimal(collateral["marginFraction"]) < 167
     assert (account["futuresMakerFee"], account["futuresTakerFee"]) == ("2", "5")
     assert (account["leverageLimit"], account["limitOrders"]) == ("10", 1)
     assert account["liquidating"] is False
@@ -80,8 +81,9 @@ async def test_the_largest_order_follows_margin_price_and_position() -> None:
         )
         bad = await rig.account.get_max_order_quantity(SYMBOL, "Bid", price="x")
         odd = await rig.account.get_max_order_quantity(SYMBOL, "Buy")
-    assert at_mark["maxOrderQuantity"] == "3333.3333"
-    assert (priced["maxOrderQuantity"], priced["price"]) == ("5000", "2000")
+    # 1,000,000 of equity at 10x would be 3333 at the mark; the margin rate grows with size (B6).
+    assert at_mark["maxOrderQuantity"] == "1618.0962"
+    assert (Decimal(priced["maxOrderQuantity"]) > 2000, priced["price"]) == (True, "2000")
     assert (reducing["maxOrderQuantity"], reducing["reduceOnly"]) == ("0.5", True)
     assert growing["maxOrderQuantity"] == "0"
     assert bad["code"] == odd["code"] == "INVALID_CLIENT_REQUEST"
@@ -188,8 +190,8 @@ async def test_a_liquidation_is_marked_in_fills_and_orders() -> None:
         orders = await rig.account.get_order_history()
         user = await rig.account.get_fill_history(fill_type="User")
         positions = await rig.account.get_open_positions()
-    assert (fills[0]["systemOrderType"], fills[0]["side"]) == ("LIQUIDATION_AUTOCLOSE", "Ask")
-    assert orders[0]["systemOrderType"] == "LIQUIDATION_AUTOCLOSE"
+    assert (fills[0]["systemOrderType"], fills[0]["side"]) == ("LiquidatePositionOnBook", "Ask")
+    assert orders[0]["systemOrderType"] == "LiquidatePositionOnBook"
     assert (fills[1]["systemOrderType"], orders[1]["systemOrderType"]) == (None, None)
     assert len(user) == 1
     assert positions == []

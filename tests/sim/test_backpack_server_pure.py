@@ -55,11 +55,12 @@ ORDER_SIGNATURE = (
 SUBSCRIBE_SIGNATURE = (
     "+l7W9gsWo7wgxsSyafqWB1Q/506+FeIpLn7LZu6L9cxoWjT0jP5/krBY+fN3hLePKAYNW5RpHpy+suhu5B2/Dg=="
 )
-TRIGGERS = ["triggerPrice", "triggerQuantity", "takeProfitTriggerPrice", "stopLossLimitPrice"]
 
 
 def verify(signature: str, text: str, *, now: Ns = AT, window: str | None = "5000") -> None:
-    KeyRing(PUBLIC).verify(Stamp(PUBLIC, signature, str(STAMP), window), text, now)
+    ring = KeyRing()
+    ring.add(PUBLIC, "backpack")
+    ring.verify(Stamp(PUBLIC, signature, str(STAMP), window), text, now)
 
 
 @pytest.mark.parametrize(
@@ -124,9 +125,9 @@ def test_an_unknown_key_is_unauthorized_on_wapi_only() -> None:
     stamp = Stamp("someone", SUBSCRIBE_SIGNATURE, str(STAMP), "5000")
     text = string_to_sign("subscribe", {}, STAMP, 5000)
     with pytest.raises(SignatureError) as api:
-        KeyRing(PUBLIC).verify(stamp, text, AT)
+        KeyRing().verify(stamp, text, AT)
     with pytest.raises(SignatureError) as wapi:
-        KeyRing(PUBLIC).verify(stamp, text, AT, wapi=True)
+        KeyRing().verify(stamp, text, AT, wapi=True)
     assert (api.value.status, wapi.value.status) == (400, 401)
 
 
@@ -192,7 +193,20 @@ def test_an_order_is_read_into_exact_units() -> None:
         ({"timeInForce": "IOC"}, "Post only"),
         ({"selfTradePrevention": "Maybe"}, "valid enumeration"),
         ({"quoteQuantity": "5"}, "quoteQuantity"),
-        *(({name: "1"}, "not supported") for name in TRIGGERS),
+        ({"triggerPrice": "1"}, "Must specify both `triggerPrice` and `triggerQuantity`"),
+        ({"triggerQuantity": "1"}, "Must specify both `triggerPrice` and `triggerQuantity`"),
+        ({"triggerBy": "LastPrice"}, "Cannot specify `triggerBy` without `triggerPrice`"),
+        ({"triggerPrice": "1", "triggerQuantity": "101%"}, "Invalid percentage"),
+        ({"triggerPrice": "1", "triggerQuantity": "0%"}, "Invalid percentage"),
+        ({"triggerPrice": "1", "triggerQuantity": "x"}, "Invalid decimal"),
+        (
+            {"triggerPrice": "1", "triggerQuantity": "1", "triggerBy": "Mood"},
+            "valid enumeration value",
+        ),
+        ({"takeProfitLimitPrice": "1"}, "`takeProfitLimitPrice` without `takeProfitTriggerPrice`"),
+        ({"stopLossTriggerBy": "MarkPrice"}, "`stopLossTriggerBy` without `stopLossTriggerPrice`"),
+        ({"brokerId": 70_000}, "uint16"),
+        ({"autoBorrow": "yes"}, '"boolean"'),
     ],
 )
 def test_a_wrong_order_is_refused_by_name(change: dict[str, Any], says: str) -> None:

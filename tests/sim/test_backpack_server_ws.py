@@ -38,7 +38,7 @@ async def test_depth_updates_are_numbered_without_a_hole_and_join_the_snapshot()
     assert (first["b"], first["a"]) == ([["2999.97", "1.0000"]], [])
     assert first["U"] == first["u"] == int(snapshot["lastUpdateId"])
     assert second["U"] == first["u"] + 1
-    assert second["b"] == [["2999.97", "0"]]
+    assert second["b"] == [["2999.97", "0.0000"]]
     assert second["a"] == [["3000.01", "0.5000"]]
     assert isinstance(first["E"], int)
     assert abs(second["T"] - now) < 2_000_000
@@ -57,7 +57,7 @@ async def test_windowed_depth_merges_updates_and_keeps_the_numbers_continuous() 
     assert first["u"] - first["U"] == 2
     assert first["b"] == [["2999.97", "3.0000"]]
     assert second["U"] == first["u"] + 1
-    assert (second["b"], second["a"]) == ([["2999.97", "0"]], [["3000.05", "7.0000"]])
+    assert (second["b"], second["a"]) == ([["2999.97", "0.0000"]], [["3000.05", "7.0000"]])
     assert third["U"] == third["u"] == second["u"] + 1
 
 
@@ -289,7 +289,7 @@ async def test_an_order_older_than_the_server_keeps_its_figures() -> None:
     async with running() as rig:
         order = await rig.limit("Bid", "2999.99", "1", post_only=True)
         rig.trade("2999.98", "0.25", Side.SELL)
-        rig.server._streams._orders._told.clear()
+        rig.server._streams._private._orders._told.clear()
         async with listening(rig, ORDERS) as heard:
             rig.trade("2999.98", "0.25", Side.SELL)
             told = [await heard.data(ORDERS) for _ in range(2)]

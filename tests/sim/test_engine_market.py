@@ -47,12 +47,14 @@ def test_a_level_that_was_removed_and_shown_again_is_new() -> None:
     assert size_at(desk, "3000.01") == nano("0.7")
 
 
-def test_a_snapshot_forgets_what_takers_consumed() -> None:
+def test_a_snapshot_refills_only_levels_that_it_shows_changed() -> None:
     desk = Desk().base()
     desk.buy("3", "3000.02", tif=Tif.IOC)
     assert desk.shown()[1][0][0] == nano("3000.10")
     desk.base()
-    assert desk.shown()[1][0] == (nano("3000.01"), nano("1"))
+    assert desk.shown()[1][0][0] == nano("3000.10"), "the same size again is no new size"
+    desk.feed(snapshot([("2999.99", "1")], [("3000.01", "1.5"), ("3000.10", "5")]))
+    assert desk.shown()[1][0] == (nano("3000.01"), nano("0.5"))
 
 
 def test_external_sizes_are_shown_in_whole_steps() -> None:

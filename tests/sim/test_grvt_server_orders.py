@@ -38,7 +38,7 @@ VECTOR = {
 
 
 def test_the_published_vector_recovers_its_signer() -> None:
-    plan = order_plan(Fields({"order": VECTOR}))
+    plan = order_plan(Fields(VECTOR))
 
     digest = order_digest(plan, Asset(0x030401, 9), 326)
 

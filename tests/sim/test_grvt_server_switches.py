@@ -217,7 +217,7 @@ async def test_a_taken_port_is_an_error_and_what_was_traded_before_is_known() ->
     try:
         with pytest.raises(OSError, match="address already in use"):
             await second.start("127.0.0.1", first.port)
-        assert placed.order_id in first._desk.orders
+        assert placed.order_id in first._desk.members.first.orders
     finally:
         await first.stop()
         await second.stop()

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -151,7 +152,8 @@ BAD: list[tuple[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]], tup
         change(0, streams={"grvt": {"tick": "1", "step": "1"}}),
         ("line 2", "v is 'backpack'", "header"),
     ),
-    ("type", change(1, type="book"), ("line 2", "type is 'book'", "snapshot")),
+    ("type", change(1, type=7), ("line 2", "type is 7", "snapshot")),
+    ("crossed", change(1, bids=[["3000.01", "1"]]), ("line 2", "bids price is '3000.01'", "ask")),
     ("no type", change(1, type=None), ("line 2", "type is missing")),
     ("no bids", change(1, bids=None), ("line 2", "bids is missing")),
     ("bids", change(1, bids="x"), ("line 2", "bids is 'x'", "list")),
@@ -200,7 +202,7 @@ def test_a_bad_tape_is_one_line_that_names_place_and_remedy(
         (b"\x00\x01binary", ("line 1", "not JSON")),
         (b"[1]\n", ("line 1", "JSON object")),
         (b"\x1f\x8b\x08not really gzip", ("damaged gzip",)),
-        (gzip.compress(json.dumps(header()).encode())[:40], ("damaged gzip",)),
+        (gzip.compress(json.dumps(header()).encode(), mtime=0)[:40], ("damaged gzip",)),
     ],
 )
 def test_a_file_that_is_no_tape_is_one_line(
@@ -237,6 +239,92 @@ def test_damage_behind_the_head_is_found_while_replaying(tmp_path: Path) -> None
 
     with pytest.raises(TapeError, match="line 2504"):
         list(tape.events())
+
+
+# --- gaps, later versions, size ---------------------------------------------------------------
+
+
+def gap(role: str, ts: int) -> dict[str, Any]:
+    return {"ts": ts, "v": role, "type": "gap", "why": "stream interrupted"}
+
+
+def test_a_gap_makes_the_book_stale_until_the_next_snapshot(tmp_path: Path) -> None:
+    lost = {"ts": T0 + 30, "v": "grvt", "type": "delta", "bids": [["2999.98", "1"]], "asks": []}
+    rows = [*good(), gap("grvt", T0 + 20), lost, trade("grvt", T0 + 40)]
+    stale = open_tape(write(tmp_path / "stale", rows))
+    told = [e for e in stale.events() if e.offset >= 20]
+    assert [(e.offset, type(e.event)) for e in told] == [(40, MarketTrade)]
+    assert (stale.gaps, stale.stale) == (1, {Venue.GRVT})
+
+    mended = open_tape(write(tmp_path / "mended", [*rows, snapshot("grvt", T0 + 50)]))
+    last = list(mended.events())[-1]
+    assert isinstance(last.event, MarketBook)
+    assert last.event.snapshot
+    assert (mended.gaps, mended.stale) == (1, set())
+
+
+def test_a_gap_of_one_stream_leaves_the_other_alone(tmp_path: Path) -> None:
+    change = {"ts": T0 + 30, "v": "grvt", "type": "delta", "bids": [["2999.98", "1"]], "asks": []}
+    tape = open_tape(write(tmp_path / "t", [*good(), gap("backpack", T0 + 20), change]))
+
+    assert [e.venue for e in tape.events() if e.offset == 30] == [Venue.GRVT]
+
+
+def test_line_types_and_fields_of_later_versions_are_counted_and_passed_over(
+    tmp_path: Path,
+) -> None:
+    funding = {"ts": T0 + 11, "v": "grvt", "type": "funding", "rate": "0.0001"}
+    note = {"ts": T0 + 12, "type": "note"}
+    odd = trade("backpack", T0 + 13, id="7", flags=[1])
+    tape = open_tape(write(tmp_path / "t", [*good(), funding, note, note, odd]))
+
+    events = list(tape.events())
+
+    assert len(events) == len(good())
+    assert tape.passed_over == {
+        "type funding": 1,
+        "type note": 2,
+        "field id": 1,
+        "field flags": 1,
+    }
+
+
+def test_a_misspelt_field_is_the_missing_one(tmp_path: Path) -> None:
+    rows = good()
+    rows[4]["size"] = rows[4].pop("sz")
+
+    with pytest.raises(TapeError, match="line 5: sz is missing"):
+        open_tape(write(tmp_path / "t", rows))
+
+
+def test_the_names_that_are_counted_are_bounded(tmp_path: Path) -> None:
+    odd = [{"ts": T0 + 10 + n, "v": "grvt", "type": f"type{n}" + "x" * 500} for n in range(500)]
+    tape = open_tape(write(tmp_path / "t", [*good(), *odd]))
+    assert len(list(tape.events())) == 4
+
+    assert len(tape.passed_over) == 100
+    assert max(map(len, tape.passed_over)) <= 70
+
+
+def test_a_large_tape_is_streamed(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    levels = [[f"{2000 + n}.5", "1.25"] for n in range(100)]
+    deltas = (
+        json.dumps({"ts": T0 + 10 + n, "v": "grvt", "type": "delta", "bids": levels, "asks": []})
+        for n in range(4000)
+    )
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        file.writelines(json.dumps(row) + "\n" for row in good()[:3])
+        file.writelines(line + "\n" for line in deltas)
+    tape = open_tape(path)
+
+    tracemalloc.start()
+    seen = sum(1 for _ in tape.events())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert seen == 4002
+    assert peak < 2_000_000, "ten times that is the file"
 
 
 def test_the_bundled_recording_has_two_full_books_and_goes_nowhere() -> None:

@@ -202,6 +202,58 @@ def test_calls_happen_at_their_time() -> None:
     assert seen == [nano("2999.02")]
 
 
+def test_virtual_time_goes_along_with_what_happens() -> None:
+    made, driver = universe()
+    made.start()
+    seen: list[int] = []
+    made.engines[Venue.GRVT].subscribe(lambda _: seen.append(driver.now() - START))
+    made.call_at(Ns(START + 150 * MS), lambda: seen.append(driver.now() - START))
+
+    made.advance(Ns(START + 350 * MS))
+
+    assert seen == [100 * MS, 150 * MS, 200 * MS, 300 * MS]
+    assert driver.now() == START + 350 * MS
+
+
+def test_a_fault_ends_at_its_own_time_within_one_long_advance() -> None:
+    made, _ = universe()
+    made.start()
+    engine, symbol = made.engines[Venue.GRVT], made.symbols[Venue.GRVT]
+    bids: list[int | None] = []
+    made.faults.add({"venue": "grvt", "fault": "F65", "seconds": 0.2})
+    for ms in (199, 201):
+        made.call_at(Ns(START + ms * MS), lambda: bids.append(engine.touch(symbol)[0]))
+
+    made.advance(Ns(START + 10_000 * MS))
+
+    assert bids == [None, nano("2999.02")]
+
+
+def test_a_short_tape_is_decoded_once_and_a_pass_from_memory_is_the_same(tmp_path: Path) -> None:
+    moves = [
+        {"ts": T0 + n * MS, "v": "grvt", "type": "delta", "bids": [[f"2999.{n:02d}", "2"]],
+         "asks": []}
+        for n in range(1, 90)
+    ]  # fmt: skip
+    path = write(tmp_path / "t", [header(), snapshot("backpack"), snapshot("grvt"), *moves])
+    driver = Driver.manual(START)
+    made = Universe(open_tape(path), 1, 1, driver)
+    told: dict[int, list[str]] = {}
+
+    def heard(event: EngineEvent) -> None:
+        if isinstance(event, BookChanged):
+            told.setdefault(made.loops, []).append(repr((event.bids, event.asks)))
+
+    made.engines[Venue.GRVT].subscribe(heard)
+    go((made, driver), 1_500)
+    path.unlink()
+    go((made, driver), 3_950)
+
+    assert made.loops == 4
+    assert told[2] == told[3] == told[1]
+    assert len(told[1]) == 90
+
+
 # --- faults of the market ------------------------------------------------------------------------
 
 
@@ -258,14 +310,14 @@ class Clock:
 
 def test_a_fault_without_bounds_happens_once_and_a_state_lasts() -> None:
     board = FaultBoard(lambda: START)
-    board.add({"venue": "grvt", "fault": "F01", "note": "x"})
+    board.add({"venue": "grvt", "fault": "F03", "delay_ms": 5})
     board.add({"venue": "grvt", "fault": "F11"})
 
-    assert board.take(Venue.BACKPACK, "F01") is None
-    assert board.take(Venue.GRVT, "F01") == {"note": "x"}
-    assert board.take(Venue.GRVT, "F01") is None
+    assert board.take(Venue.BACKPACK, "F03") is None
+    assert board.take(Venue.GRVT, "F03") == {"delay_ms": 5}
+    assert board.take(Venue.GRVT, "F03") is None
     assert [board.take(Venue.GRVT, "F11") for _ in range(3)] == [{}, {}, {}]
-    assert board.taken == {"grvt F01": 1, "grvt F11": 3}
+    assert board.taken == {"grvt F03": 1, "grvt F11": 3}
     board.clear()
     assert board.active() == []
 

@@ -1,0 +1,1 @@
+"""Measurements that print figures; each module runs by itself and asserts nothing."""
