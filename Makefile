@@ -4,13 +4,14 @@
 PYTHON ?= python3
 ARGS ?= --ticker ETH --size 0.5 --iter 5
 TESTS ?= tests
+ARRIVALS ?= 100
 SEEDS ?= 500
 FROM ?= 1
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test check soak setup clean
+.PHONY: run test check bench soak setup clean
 
 # The simulated venues are new with every run, so their journal is too, unless it is latched: a
 # latch stays until `hedged resume`. Journals of other modes are never touched.
@@ -27,6 +28,12 @@ check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# Requests a second on the wire, simulated seconds a second, and the router against its baselines.
+bench: $(READY)
+	@$(BIN)/python -m tests.bench.wire
+	@$(BIN)/python -m tests.bench.virtual
+	@$(BIN)/hedged bench routing --arrivals $(ARRIVALS)
 
 # The core under random faults, by seed: make soak SEEDS=2000 FROM=1; SEEDS=1 FROM=n replays n.
 soak: $(READY)

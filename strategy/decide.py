@@ -14,8 +14,9 @@ from strategy.params import SECOND, Params
 from strategy.router import (
     HedgeTask,
     calculate_timeout,
-    passive_window,
+    deadline,
     place_iterative_market_order,
+    rest_until,
 )
 from strategy.world import Hedge, World
 
@@ -82,14 +83,14 @@ def _hedge(w: World, params: Params, now: Now) -> list[Intent]:
     """Start, run or end the hedge of whatever is exposed."""
     need = hedge_need(w)
     if w.hedge is None:
-        return _start(w, need, params, now) if need else []
+        return _start(w, need, now) if need else []
     if not need:
         return [*_cancel_surplus(w, params, now), *_end_hedge(w, params, now)]
     task = _task(w, w.hedge, need, params, now)
     return place_iterative_market_order(task, params, now)
 
 
-def _start(w: World, need: int, params: Params, now: Now) -> list[Intent]:
+def _start(w: World, need: int, now: Now) -> list[Intent]:
     leg = w.hedge_leg
     book = leg.book.value if leg.book else None
     bbo = fetch_bbo(book) if book else None
@@ -100,14 +101,12 @@ def _start(w: World, need: int, params: Params, now: Now) -> list[Intent]:
     # Exposure that could be hedged starts a hedge at once: an older mark was of dust until now.
     recent = w.naked_since is not None and now.mono - w.naked_since < SECOND
     fill_at = w.naked_since if recent and w.naked_since is not None else now.mono
-    timeout = calculate_timeout(Qty(abs(need)), mid, params)
     started = HedgeStarted(
         hedge_id=w.hedges + 1,
         target=SignedQty(need),
         arrival_touch=bbo.touch(taker) if bbo else mid,
         arrival_mid=mid,
         fill_at=fill_at,
-        passive_until=Ns(fill_at + passive_window(params, timeout)),
         at=now,
     )
     return [Emit(started)]
@@ -122,7 +121,9 @@ def _task(w: World, hedge: Hedge, need: int, params: Params, now: Now) -> HedgeT
     if not leg.instrument.hedgeable(uncovered, mid):
         uncovered = Qty(0)
     total = Qty(hedge.filled + abs(need))
-    timeout = min(calculate_timeout(total, mid, params), params.max_unhedged)
+    timeout = calculate_timeout(total, mid, params)
+    begun = Ns(max(w.naked_since or 0, hedge.fill_at))
+    stop_at = deadline(hedge, begun, timeout, params)
     shrinks = leg.position * sign < 0 and abs(leg.position) >= abs(need)
     return HedgeTask(
         hedge=hedge,
@@ -132,7 +133,9 @@ def _task(w: World, hedge: Hedge, need: int, params: Params, now: Now) -> HedgeT
         leg=leg,
         book=leg.fresh_book(now, params.stale),
         reduce_only=shrinks and w.cycle.phase is CyclePhase.UNWIND,
-        stop_at=Ns(max(w.naked_since or 0, hedge.fill_at) + timeout),
+        rest_until=rest_until(hedge, begun, timeout, params),
+        stop_at=stop_at,
+        flow=w.flow,
     )
 
 

@@ -127,12 +127,13 @@ def _walk(
     """Accumulate levels, best first, until the target is covered or the limit price is passed."""
     available = filled = cost = used = 0
     worst = levels[0][0] if levels else Px(0)
+    sign: int = taker.value
     for px, qty in levels[:depth]:
-        if limit is not None and (px - limit) * taker.value > 0:
+        if limit is not None and (px - limit) * sign > 0:
             break
         available += qty
-        take = min(qty, target - filled)
-        if take > 0:
+        if filled < target:
+            take = min(target - filled, qty)
             filled += take
             cost += px * take
             used += 1
@@ -152,6 +153,27 @@ def analyze_order_book_depth(
     if depth not in DEPTHS:
         raise ValueError(f"depth {depth} is not one of {DEPTHS}")
     return _walk(book.side(taker), target, taker, None, depth)
+
+
+def sweep_vwap(book: Book, taker: Side, target: Qty, cap: Bps, instrument: Instrument) -> Px | None:
+    """Return the average price of taking ``target`` now, or None when the cap holds size back.
+
+    Looks no deeper than it must: what every routing decision asks, where
+    ``find_hedge_price_with_liquidity`` also says what else there is.
+    """
+    levels = book.side(taker)
+    limit = cap_price(taker, levels[0][0], cap, instrument)
+    sign: int = taker.value
+    left: int = target
+    cost = 0
+    for px, qty in levels:
+        if (px - limit) * sign > 0:
+            return None
+        if qty >= left:
+            return _vwap(taker, cost + px * left, target)
+        left -= qty
+        cost += px * qty
+    return None
 
 
 def find_hedge_price_with_liquidity(

@@ -23,6 +23,7 @@ from strategy.domain import (
     Venue,
     VenueEvent,
 )
+from strategy.facts import Level, VenueFact
 
 
 class CyclePhase(StrEnum):
@@ -110,7 +111,6 @@ class HedgeStarted:
     arrival_mid: Px
     fill_at: Ns
     """Monotonic time of the oldest unhedged fill."""
-    passive_until: Ns
     at: Now
 
 
@@ -188,6 +188,27 @@ class FundingSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class VenueRead:
+    """Something was read of a venue beside its streams: account, mark, clock, fees, access."""
+
+    fact: VenueFact
+    at: Now
+
+    @property
+    def venue(self) -> Venue:
+        """Which leg it is about."""
+        return self.fact.venue
+
+
+@dataclass(frozen=True, slots=True)
+class LevelsMoved:
+    """The guards' standing conditions changed: all that hold now."""
+
+    levels: tuple[Level, ...]
+    at: Now
+
+
+@dataclass(frozen=True, slots=True)
 class OrderLoaded:
     """A journalled order was read back at start; it may still be live."""
 
@@ -219,5 +240,7 @@ Event = (
     | DayBegan
     | Adopted
     | FundingSeen
+    | VenueRead
+    | LevelsMoved
     | OrderLoaded
 )

@@ -41,16 +41,20 @@ from strategy.events import (
     HedgeMoved,
     HedgeStarted,
     LatchMoved,
+    LevelsMoved,
     OrderAnswered,
     OrderDead,
     OrderLoaded,
     OrderPlanned,
-    RoutePhase,
     Seen,
     StopAsked,
+    VenueRead,
     Verdict,
 )
-from strategy.world import Cycle, Hedge, Leg, Order, OrderState, World
+from strategy.flow import observe_book, observe_trade
+from strategy.hedging import filled, moved, over, started
+from strategy.observing import told
+from strategy.world import Cycle, Leg, Order, OrderState, World
 
 KEEP_FINISHED = 256
 """Finished orders kept for late and repeated messages."""
@@ -73,13 +77,14 @@ def fold(w: World, event: Event) -> World:  # noqa: C901, PLR0911, PLR0912 - one
         case OrderDead():
             return _dead(w, event)
         case HedgeStarted():
-            return _hedge_started(w, event)
+            return replace(w, hedge=started(event), hedges=max(w.hedges, event.hedge_id))
         case HedgeMoved():
             if w.hedge is None or w.hedge.hedge_id != event.hedge_id:
                 return w
-            return replace(w, hedge=replace(w.hedge, phase=event.phase))
+            return replace(w, hedge=moved(w.hedge, event))
         case HedgeEnded():
-            return replace(w, hedge=None, failures=w.failures + 1 if event.failed else 0)
+            failures = w.failures + 1 if event.failed else 0
+            return replace(w, hedge=None, failures=failures, ended_at=event.at.mono)
         case CycleMoved():
             return _cycle_moved(w, event)
         case LatchMoved():
@@ -91,11 +96,11 @@ def fold(w: World, event: Event) -> World:  # noqa: C901, PLR0911, PLR0912 - one
         case Adopted():
             return _adopted(w, event)
         case FundingSeen():
-            return _leg(
-                w,
-                event.payment.venue,
-                lambda leg: replace(leg, funding=Quote(leg.funding + event.payment.amount)),
-            )
+            return _leg(w, event.payment.venue, lambda leg: told(leg, event))
+        case VenueRead():
+            return _leg(w, event.venue, lambda leg: told(leg, event))
+        case LevelsMoved():
+            return replace(w, levels=event.levels)
         case OrderLoaded():
             return _loaded(w, event)
         case _:
@@ -109,7 +114,7 @@ def _seen(w: World, seen: Seen) -> World:
         case Book():
             return _book(w, what, at, seen.source)
         case Trade():
-            return w
+            return _trade(w, what, at)
         case OrderView():
             return _view(w, what, at)
         case Fill():
@@ -145,7 +150,8 @@ def _book(w: World, book: Book, at: Now, source: str) -> World:
     w = _leg(w, book.venue, lambda leg: replace(leg, book=observed))
     w = replace(w, basis=update_basis(w.basis, w.primary.mid(), w.hedge_leg.mid(), at.mono))
     if book.venue is not Venue.BACKPACK:
-        return w
+        tick = w.hedge_leg.instrument.tick
+        return replace(w, flow=observe_book(w.flow, book, tick, at.mono))
     maker = w.maker()
     if maker is None:
         return w if w.away_since is None else replace(w, away_since=None)
@@ -154,6 +160,13 @@ def _book(w: World, book: Book, at: Now, source: str) -> World:
     if not left:
         return w if w.away_since is None else replace(w, away_since=None)
     return w if w.away_since is not None else replace(w, away_since=at.mono)
+
+
+def _trade(w: World, trade: Trade, at: Now) -> World:
+    """Fold a public trade of the hedge venue; the primary's are of no use to any decision."""
+    if trade.venue is not Venue.GRVT:
+        return w
+    return replace(w, flow=observe_trade(w.flow, trade, at.mono))
 
 
 def _stream(w: World, state: StreamState, at: Now) -> World:
@@ -302,9 +315,10 @@ def _with_status(order: Order, view: OrderView, at: Now) -> Order:
         )
     if view.status.terminal:
         crossed = order.draft.post_only and "POST_ONLY" in view.reason.upper().replace(" ", "_")
+        refused = view.status is Status.REJECTED and not order.cum and not crossed
         return replace(
             order,
-            state=OrderState.DONE,
+            state=OrderState.DEAD if refused else OrderState.DONE,
             over_at=at.mono,
             reason=view.reason or view.status.value,
             crossed=crossed,
@@ -356,18 +370,7 @@ def _hedge_fill(w: World, order: Order, fill: Fill) -> World:
     hedge = w.hedge
     if hedge is None or order.draft.hedge_id != hedge.hedge_id or fill.venue is not Venue.GRVT:
         return w
-    passive = fill.qty if order.draft.post_only else 0
-    return replace(
-        w,
-        hedge=replace(
-            hedge,
-            filled=Qty(hedge.filled + fill.qty),
-            cost=Quote(hedge.cost + notional(fill.px, fill.qty)),
-            touch_cost=Quote(hedge.touch_cost + notional(order.draft.touch, fill.qty)),
-            fee=Quote(hedge.fee + fill.fee),
-            passive_filled=Qty(hedge.passive_filled + passive),
-        ),
-    )
+    return replace(w, hedge=filled(hedge, order, fill))
 
 
 def _foreign(w: World, venue: Venue, what: str) -> World:
@@ -445,7 +448,7 @@ def _after_end(w: World, order: Order, at: Now) -> World:
     if hedge is not None and order.draft.hedge_id == hedge.hedge_id:
         refused = not order.cum and (order.crossed or order.state is OrderState.DEAD)
         refusals = hedge.refusals + 1 if refused else 0
-        return replace(w, hedge=replace(hedge, last_over_at=at.mono, refusals=refusals))
+        return replace(w, hedge=over(hedge, order, refusals, at))
     maker = order.request.venue is Venue.BACKPACK and not order.draft.hedge_id
     if maker and not order.cum and order.cancel_at is None:
         # the venue ended it, not we (F11, F16): do not hammer
@@ -455,19 +458,6 @@ def _after_end(w: World, order: Order, at: Now) -> World:
 
 
 # --- hedge, cycle, adoption --------------------------------------------------------------------
-
-
-def _hedge_started(w: World, event: HedgeStarted) -> World:
-    hedge = Hedge(
-        hedge_id=event.hedge_id,
-        target=event.target,
-        phase=RoutePhase.PASSIVE,
-        arrival_touch=event.arrival_touch,
-        arrival_mid=event.arrival_mid,
-        fill_at=event.fill_at,
-        passive_until=event.passive_until,
-    )
-    return replace(w, hedge=hedge, hedges=max(w.hedges, event.hedge_id))
 
 
 def _cycle_moved(w: World, event: CycleMoved) -> World:

@@ -1,9 +1,10 @@
-"""What a decision may be told besides the World. Imports ``strategy.domain`` only."""
+"""What a decision may be told besides the World. Imports the pure core only."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from strategy.domain import Bps, Ns, Qty, Quote
+from strategy.cost import Routing
+from strategy.domain import NANO, Bps, Ns, Qty, Quote
 
 SECOND = Ns(1_000_000_000)
 FOREVER = Ns(1 << 62)
@@ -39,8 +40,11 @@ class Params:
     hedge_mode: HedgeMode = HedgeMode.SMART
     cap: Bps = Bps(5_000_000)
     min_spread: Bps = Bps(0)
-    passive: Ns = Ns(3 * SECOND)
-    """How long a hedge rests at BBO-1tick before it crosses; 0 = cross at once."""
+    risk_aversion: int | None = NANO
+    """Weight of exposure against cost, 1e-9; 0 rests as long as allowed, None crosses at once."""
+    routing: Routing = Routing()
+    passive: Ns = FOREVER
+    """Longest rest at BBO-1tick, whatever the cost model says; 0 = cross at once."""
     max_unhedged: Ns = Ns(15 * SECOND)
     cross_reserve: Ns = Ns(2 * SECOND)
     """Time before the deadline kept for crossing."""
@@ -60,5 +64,16 @@ class Params:
     chunk_notional: Quote = Quote(600 * 10**9)
     emergency_cap: Bps = Bps(50_000_000)
     max_failures: int = 3
+    max_clock_offset: Ns = SECOND
+    """Largest difference of our clock and a venue's at which makers may rest."""
+    mark_band: Bps = Bps(100_000_000)
+    """Largest distance of a book's mid from its venue's mark at which it counts as a book."""
+    mark_fresh: Ns = Ns(15 * SECOND)
+    account_fresh: Ns = Ns(30 * SECOND)
+    """Oldest account reading that may back a maker."""
+    hedge_orders: int = 4
+    """Orders that the hedge venue's rate lane must let out before a maker may rest."""
+    funding_guard: Ns = Ns(10 * SECOND)
+    """No opening so long before a funding that the position would pay."""
     settle: Ns = Ns(2 * SECOND)
     """How long a finished hedge waits for late fill details before it is reported without them."""

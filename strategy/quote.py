@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from math import lcm
 
-from strategy.carry import opening_edge
-from strategy.depth import absorbable, cap_price, fetch_bbo
+from strategy.carry import funding_flaw, opening_edge
+from strategy.depth import cap_price, fetch_bbo
 from strategy.domain import (
     Book,
     Bps,
@@ -18,6 +18,7 @@ from strategy.domain import (
     Venue,
     side_of,
 )
+from strategy.hedgeable import hedge_room, outgrown, unhedgeable
 from strategy.params import Params, PrimaryMode
 from strategy.world import Order, World
 
@@ -50,29 +51,11 @@ def maker_price(book: Book, side: Side, mode: PrimaryMode, tick: int) -> Px | No
     return Px(own - behind)
 
 
-def unready(w: World, params: Params, now: Now) -> str:
-    """Say which feed or account surface forbids a new maker; empty when all are good (S9)."""
-    for venue, leg in w.legs.items():
-        if not leg.instrument.tradable:
-            return f"{venue} market is not open"
-        if not leg.private_up:
-            return f"{venue} private stream is down"
-        if leg.fresh_book(now, params.stale) is None:
-            return f"{venue} book is stale, one-sided or crossed"
-    return ""
-
-
-def hedge_room(w: World, maker_side: Side, params: Params, now: Now) -> Qty:
-    """Return what the hedge venue can absorb within the cap now for a maker of that side."""
-    book = w.hedge_leg.fresh_book(now, params.stale)
-    return absorbable(book, maker_side.opposite, params.cap, w.hedge_leg.instrument)
-
-
 def open_quote(w: World, params: Params, now: Now) -> Draft | NoQuote:
     """Return the next BUILD maker: min(size, room to the target, what the hedge venue absorbs)."""
     side = side_of(w.cycle.direction)
     room = params.max_position - abs(w.primary.position)
-    flaw = unready(w, params, now)
+    flaw = unhedgeable(w, params, now) or unopenable(w, params, now)
     if flaw:
         return NoQuote(flaw)
     px = _price(w, side, params)
@@ -83,10 +66,22 @@ def open_quote(w: World, params: Params, now: Now) -> Draft | NoQuote:
     return _sized(w, side, px, min(params.size, room), False, params, now)
 
 
+def unopenable(w: World, params: Params, now: Now) -> str:
+    """Say what forbids opening though it could be hedged: a guard, or a funding about to be paid.
+
+    Never asked for an order that closes.
+    """
+    rates = [leg.facts.funding for leg in (w.primary, w.hedge_leg)]
+    primary, hedge = (rate.value if rate else None for rate in rates)
+    return w.held() or funding_flaw(
+        primary, hedge, w.cycle.direction, now.wall, params.funding_guard
+    )
+
+
 def close_quote(w: World, params: Params, now: Now) -> Draft | NoQuote:
     """Return the next UNWIND maker: min(size, remaining), reduce-only (REQ-20)."""
     side = side_of(-w.primary.position)
-    flaw = unready(w, params, now)
+    flaw = unhedgeable(w, params, now)
     if flaw:
         return NoQuote(flaw)
     px = _price(w, side, params)
@@ -118,12 +113,12 @@ def _sized(
 ) -> Draft | NoQuote:
     """Fit the size to what can be hedged, on a step that both venues share where possible."""
     room = hedge_room(w, side, params, now)
-    qty = min(want, room)
+    qty = min(want, room.qty)
     step = pair_step(w)
     instrument = w.primary.instrument
     fitted = instrument.floor_qty(qty) if qty == want else Qty(qty // step * step)
     if fitted < max(instrument.min_qty, 1):
-        return NoQuote("hedge venue cannot absorb the minimum within the cap")
+        return NoQuote(f"hedge venue cannot absorb the minimum: {room.bound}")
     book = w.primary.book
     bbo = fetch_bbo(book.value) if book else None
     if bbo is None:
@@ -147,12 +142,12 @@ def _sized(
 
 def withdraw_reason(w: World, maker: Order, params: Params, now: Now) -> str:
     """Say why a resting maker must be cancelled now; empty when it may rest on."""
-    flaw = unready(w, params, now)
+    flaw = unhedgeable(w, params, now)
+    if not flaw and maker.request.purpose.opens:
+        flaw = unopenable(w, params, now)
+    flaw = flaw or outgrown(w, maker.request.side, maker.reserved, params, now)
     if flaw:
         return flaw
-    room = hedge_room(w, maker.request.side, params, now)
-    if 2 * room < maker.reserved:
-        return "hedge venue cannot absorb it within the cap"
     if w.away_since is not None and now.mono - w.away_since >= params.fill_timeout:
         return "touch moved away"
     return ""

@@ -1,23 +1,25 @@
 """The smart-routing executor: pure steps from the World to the next hedge order.
 
-A hedge starts passive at BBO-1tick (post-only, so it cannot cross), then crosses with one bounded
-LIMIT IOC at the depth-walked price for the whole remainder, then again on each fresh book, only
-ever toward the book, until it is done or its time is up. Orders never exceed what is unhedged and
-unreserved, so the sum of sent minus cancelled never exceeds the target (REQ-2).
+A hedge rests at BBO-1tick (post-only, so it cannot cross) for as long, and for as much, as the cost
+model finds worth it, and follows the touch. Then it crosses with one bounded LIMIT IOC at the
+depth-walked price for the whole remainder, then again on each fresh book, only ever toward the
+book, until it is done or its time is up. Orders never exceed what is unhedged and unreserved, so
+the sum of sent minus cancelled never exceeds the target (REQ-2).
 
 Pure; imports the core only.
 """
 
 from dataclasses import dataclass
 
+from strategy.cost import Estimate, Situation, estimate
 from strategy.depth import (
     HedgePrice,
     InsufficientLiquidity,
     cap_price,
-    fetch_bbo,
     find_hedge_price_with_liquidity,
 )
 from strategy.domain import (
+    BPS_ONE,
     NANO,
     Book,
     Bps,
@@ -36,6 +38,7 @@ from strategy.domain import (
     side_of,
 )
 from strategy.events import HedgeMoved, RoutePhase
+from strategy.flow import Flow
 from strategy.intents import Cancel, Emit, Intent, Place, Say
 from strategy.params import SECOND, HedgeMode, Params
 from strategy.world import Hedge, Leg, Order
@@ -45,13 +48,13 @@ MAX_TIMEOUT = Ns(20 * SECOND)
 PACE = Ns(75_000_000)
 """Between the end of one order and the next: one book interval, and within the rate limit."""
 MAX_BACKOFF = 4
-MAX_PASSIVE_REFUSALS = 2
+MAX_PASSIVE_REFUSALS = 4
 GTC_MARGIN = Ns(2 * SECOND)
 """A passive order outlives its passive phase on the venue by this much, never longer."""
 
 
 def calculate_timeout(qty: Qty, px: Px, params: Params) -> Ns:
-    """Return a hedge's deadline: clamp(20 s x quantity / 1 ETH, 5 s, 20 s).
+    """Return how long a hedge may cross: clamp(20 s x quantity / 1 ETH, 5 s, 20 s).
 
     Other tickers count 3,000 quote units of notional as one unit.
     """
@@ -62,12 +65,23 @@ def calculate_timeout(qty: Qty, px: Px, params: Params) -> Ns:
     return Ns(min(max(scaled, MIN_TIMEOUT), MAX_TIMEOUT))
 
 
-def passive_window(params: Params, timeout: Ns) -> Ns:
-    """Return how long a hedge may rest before it crosses, keeping the cross reserve."""
-    if params.hedge_mode is HedgeMode.MARKET:
-        return Ns(0)
-    limit = min(timeout, params.max_unhedged) - params.cross_reserve
-    return Ns(max(0, min(params.passive, limit)))
+def deadline(hedge: Hedge, begun: Ns, timeout: Ns, params: Params) -> Ns:
+    """Return the monotonic time at which the emergency path takes over.
+
+    Exposure that began at ``begun`` lasts at most ``max_unhedged``; once the hedge crosses, at
+    most ``timeout`` more. Exposure that joins a hedge which crossed long ago has its own time.
+    """
+    stop = begun + params.max_unhedged
+    if hedge.crossed_at is None:
+        return Ns(stop)
+    return Ns(min(stop, max(hedge.crossed_at, begun) + timeout))
+
+
+def rest_until(hedge: Hedge, begun: Ns, timeout: Ns, params: Params) -> Ns:
+    """Return the monotonic time until which a hedge may rest, keeping the reserve for crossing."""
+    reserve = min(timeout, params.cross_reserve)
+    longest = min(params.passive, begun + params.max_unhedged - reserve - hedge.fill_at)
+    return Ns(hedge.fill_at + max(0, longest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +99,165 @@ class HedgeTask:
     book: Book | None
     """The hedge venue's book, or None unless fresh and two-sided."""
     reduce_only: bool
+    rest_until: Ns
+    """Monotonic time at which resting ends, whatever it is worth."""
     stop_at: Ns
     """Monotonic time at which the emergency path takes over."""
+    flow: Flow = Flow()
+    """What the hedge venue's market has been doing."""
+
+    @property
+    def taker(self) -> Side:
+        """The side that removes the exposure."""
+        return side_of(self.need)
+
+    @property
+    def resting(self) -> list[Order]:
+        """Live passive orders of this hedge's side."""
+        return [o for o in self.live if o.draft.post_only and o.sign == self.taker.value]
 
 
 def place_iterative_market_order(task: HedgeTask, params: Params, now: Now) -> list[Intent]:
     """Take the executor's next step for one hedge: the entry of the smart router."""
-    hedge = task.hedge
     if now.mono >= task.stop_at:
         return [*_cancel_all(task, now, params, "deadline"), *_to_emergency(task, now)]
-    if hedge.phase is RoutePhase.PASSIVE:
-        if now.mono >= hedge.passive_until or params.hedge_mode is HedgeMode.MARKET:
-            why = "passive time is up" if params.passive else "no passive time is allowed"
-            why = "market mode" if params.hedge_mode is HedgeMode.MARKET else why
-            return [Emit(HedgeMoved(hedge.hedge_id, RoutePhase.CROSS, why, now))]
-        if hedge.refusals >= MAX_PASSIVE_REFUSALS:
-            why = "passive orders are refused"
-            return [Emit(HedgeMoved(hedge.hedge_id, RoutePhase.CROSS, why, now))]
-        return _passive(task, now)
-    resting = [o for o in task.live if o.draft.post_only]
-    if resting:  # cross only once the resting order's final size is known (REQ-5)
-        return _cancel_all(task, now, params, "cross")
-    return _cross(task, params, now)
+    said = _fallback(task, params, now)
+    if _netting(task):
+        return said
+    step = _rest_or_cross if task.hedge.phase is RoutePhase.PASSIVE else _cross
+    return [*said, *step(task, params, now)]
+
+
+def _netting(task: HedgeTask) -> bool:
+    """True while an order of the other side, being cancelled, may trade: it nets, or meets ours."""
+    taker = task.taker.value
+    return any(o.sign != taker and not o.state.unknown for o in task.live)
+
+
+def _fallback(task: HedgeTask, params: Params, now: Now) -> list[Intent]:
+    """Say which bounded fallback is in use: counted and alerted, never silent."""
+    if task.book is None:
+        return [_degraded(task, f"hedge book: {_unusable(task, params, now)}")]
+    if task.hedge.refusals >= MAX_PASSIVE_REFUSALS:
+        return [_degraded(task, "orders are refused")]
+    arrival, touch = task.hedge.arrival_touch, task.book.side(task.taker)[0][0]
+    if abs(touch - arrival) * BPS_ONE > arrival * params.emergency_cap:
+        return [_degraded(task, "the hedge market jumped")]
+    return []
+
+
+def _degraded(task: HedgeTask, why: str) -> Say:
+    hedge = f"h-{task.hedge.hedge_id}"
+    fields = (("why", why), ("hedge", hedge))
+    return Say("SMART_ROUTING", "degraded", "warning", f"{hedge}:{why}", fields)
+
+
+def _unusable(task: HedgeTask, params: Params, now: Now) -> str:
+    """Say why there is no book to decide on."""
+    seen = task.leg.book
+    if seen is None:
+        return "no_book"
+    if not task.leg.public_up:
+        return "stream_down"
+    if seen.age(now.mono) > params.stale:
+        return "stale"
+    if not seen.value.bids or not seen.value.asks:
+        return "one_sided" if seen.value.bids or seen.value.asks else "empty"
+    return "crossed"
+
+
+def _rest_or_cross(task: HedgeTask, params: Params, now: Now) -> list[Intent]:
+    """Go on resting what is worth it, and cross the remainder; for good once nothing is."""
+    why = _must_cross(task, params, now)
+    if why:
+        return [_crossing(task, why, now)]
+    if task.book is None:
+        return []  # nothing new without a book; what rests is bounded in price and life
+    priced = estimate(_situation(task, task.book, params, now), params.routing)
+    worth = task.leg.instrument.floor_qty(priced.worth)
+    if worth < abs(task.need) and not task.leg.instrument.hedgeable(worth, priced.px):
+        return [_crossing(task, priced.text(), now)]
+    return [*_tend(task, priced, worth, params, now), *_split(task, priced, worth, params, now)]
+
+
+def _must_cross(task: HedgeTask, params: Params, now: Now) -> str:
+    """Say why resting is over whatever it is worth; empty when it may go on."""
+    if params.hedge_mode is HedgeMode.MARKET:
+        return "market mode"
+    if params.risk_aversion is None:
+        return "risk aversion is max"
+    if now.mono >= task.rest_until:
+        return "passive time is up"
+    return "passive orders are refused" if task.hedge.refusals >= MAX_PASSIVE_REFUSALS else ""
+
+
+def _crossing(task: HedgeTask, why: str, now: Now) -> Emit:
+    return Emit(HedgeMoved(task.hedge.hedge_id, RoutePhase.CROSS, why, now))
+
+
+def _situation(task: HedgeTask, book: Book, params: Params, now: Now) -> Situation:
+    hedge, leg = task.hedge, task.leg
+    return Situation(
+        book=book,
+        taker=task.taker,
+        need=Qty(abs(task.need)),
+        own=tuple((o.request.px, o.reserved) for o in task.resting),
+        instrument=leg.instrument,
+        taker_fee=Bps(leg.taker_fee),
+        maker_fee=Bps(leg.maker_fee),
+        cap=params.cap,
+        flow=task.flow,
+        age=Ns(now.mono - hedge.fill_at),
+        patience=Ns(task.rest_until - hedge.fill_at),
+        risk_aversion=params.risk_aversion or 0,
+    )
+
+
+def _tend(task: HedgeTask, priced: Estimate, worth: Qty, params: Params, now: Now) -> list[Intent]:
+    """Cancel a resting order that the touch has left behind, or that is now far too large."""
+    left = sum(o.reserved for o in task.resting)
+    cancels: list[Intent] = []
+    surplus = left > abs(task.need)  # the exposure shrank meanwhile (S1)
+    for order in task.resting:
+        behind = (priced.px - order.request.px) * order.sign > 0
+        settled = now.mono - order.sent.mono >= PACE
+        if behind and settled and order.cancel_due(now, params.recancel):
+            cancels.append(Cancel(order.request.client_id, "re-peg"))
+        elif (surplus or 2 * worth < left) and order.cancel_due(now, params.recancel):
+            cancels.append(Cancel(order.request.client_id, priced.text()))
+    return cancels
+
+
+def _split(task: HedgeTask, priced: Estimate, worth: Qty, params: Params, now: Now) -> list[Intent]:
+    """Rest what is worth resting of the uncovered size, take the excess with a bounded IOC."""
+    if not task.uncovered or not _paced(task, now):
+        return []
+    instrument = task.leg.instrument
+    uncovered = abs(task.uncovered)
+    room = max(0, worth - sum(o.reserved for o in task.resting))
+    rest = instrument.floor_qty(min(uncovered, room))
+    excess = instrument.floor_qty(uncovered - rest)
+    if not instrument.hedgeable(excess, priced.px):
+        rest, excess = instrument.floor_qty(uncovered), Qty(0)
+    elif not instrument.hedgeable(rest, priced.px):
+        rest, excess = Qty(0), instrument.floor_qty(uncovered)
+    placed: list[Intent] = []
+    if instrument.hedgeable(rest, priced.px):
+        placed += [_resting(task, priced, now), Place(_passive(task, priced.px, rest, now))]
+    if excess:
+        placed += _take(task, excess, params, now)
+    return placed
+
+
+def _resting(task: HedgeTask, priced: Estimate, now: Now) -> Say:
+    hedge = f"h-{task.hedge.hedge_id}"
+    fields = (
+        ("price", plain(priced.px)),
+        ("why", priced.text()),
+        ("age_ms", (now.mono - task.hedge.fill_at) // 1_000_000),
+        ("hedge", hedge),
+    )
+    return Say("SMART_ROUTING", "passive", "info", f"{hedge}:{priced.px}", fields)
 
 
 def _to_emergency(task: HedgeTask, now: Now) -> list[Intent]:
@@ -130,65 +281,65 @@ def _cancel_all(task: HedgeTask, now: Now, params: Params, why: str) -> list[Int
     ]
 
 
-def _passive(task: HedgeTask, now: Now) -> list[Intent]:
-    """Rest the uncovered size one tick better than the touch it would otherwise pay."""
-    bbo = fetch_bbo(task.book) if task.book is not None else None
-    if bbo is None or not task.uncovered or not _fresh(task, now):
-        return []
-    taker = side_of(task.uncovered)
-    instrument = task.leg.instrument
-    px = Px(bbo.touch(taker) - instrument.tick * taker.value)
-    qty = instrument.floor_qty(abs(task.uncovered))
-    if not instrument.hedgeable(qty, px):
-        return []
-    draft = Draft(
+def _passive(task: HedgeTask, px: Px, qty: Qty, now: Now) -> Draft:
+    """Build the order that rests one tick better than the touch it would otherwise pay."""
+    return Draft(
         venue=Venue.GRVT,
-        side=taker,
+        side=task.taker,
         qty=qty,
         px=px,
         tif=Tif.GTC,
         post_only=True,
         reduce_only=task.reduce_only,
         purpose=Purpose.HEDGE,
-        touch=bbo.touch(taker),
-        life=Ns(max(0, task.hedge.passive_until - now.mono) + GTC_MARGIN),
+        touch=Px(px + task.leg.instrument.tick * task.taker.value),
+        life=Ns(max(0, task.rest_until - now.mono) + GTC_MARGIN),
         hedge_id=task.hedge.hedge_id,
     )
-    return [Place(draft)]
+
+
+def _paced(task: HedgeTask, now: Now) -> bool:
+    """True unless the venue refused the last order and the back-off still runs."""
+    hedge = task.hedge
+    if not hedge.refusals:
+        return True
+    return now.mono - hedge.last_over_at >= PACE << min(hedge.refusals, MAX_BACKOFF)
 
 
 def _fresh(task: HedgeTask, now: Now) -> bool:
-    """True when the book is newer than the last order's end and the pace allows another."""
+    """True when the book is newer than the last taking order's end: it shows what that left."""
     hedge, seen = task.hedge, task.leg.book
-    if not hedge.last_over_at:
-        return True
-    pace = PACE << min(hedge.refusals, MAX_BACKOFF) if hedge.refusals else PACE
-    newer = seen is not None and seen.at > hedge.last_over_at
-    return newer and now.mono - hedge.last_over_at >= pace
+    if not hedge.took_at:
+        return _paced(task, now)
+    newer = seen is not None and seen.at > hedge.took_at
+    return newer and now.mono - hedge.took_at >= PACE and _paced(task, now)
 
 
 def _cross(task: HedgeTask, params: Params, now: Now) -> list[Intent]:
-    """Send one bounded IOC for everything uncovered, on a book newer than the last order's end."""
+    """Cancel what rests, then take everything uncovered; rest only what nobody offers."""
+    if task.resting:  # cross only once the resting order's final size is known (REQ-5)
+        return _cancel_all(task, now, params, "cross")
     if not task.uncovered:
         return []
+    return _take(task, task.leg.instrument.floor_qty(abs(task.uncovered)), params, now)
+
+
+def _take(task: HedgeTask, qty: Qty, params: Params, now: Now) -> list[Intent]:
+    """Send one bounded IOC for a size, or for what of it the book has within the cap."""
     if task.book is None:
-        return _unpriced(task, params)
+        short = InsufficientLiquidity(qty, Qty(0), params.cap, _unusable(task, params, now))
+        return [_insufficient(task, short)]
     if not _fresh(task, now):
         return []
-    taker = side_of(task.uncovered)
-    qty = task.leg.instrument.floor_qty(abs(task.uncovered))
-    found = find_hedge_price_with_liquidity(task.book, taker, qty, params.cap, task.leg.instrument)
+    found = find_hedge_price_with_liquidity(
+        task.book, task.taker, qty, params.cap, task.leg.instrument
+    )
     if isinstance(found, HedgePrice):
-        return [Place(_ioc(task, taker, found, params.cap, params))]
-    said = _insufficient(task, found)
+        return [Place(_ioc(task, task.taker, found, params.cap, params))]
+    said = [_insufficient(task, found), _degraded(task, f"hedge book: {found.why}")]
     if found.partial is None:
-        return [said]
-    return [said, Place(_ioc(task, taker, found.partial, params.cap, params))]
-
-
-def _unpriced(task: HedgeTask, params: Params) -> list[Intent]:
-    need = Qty(abs(task.uncovered))
-    return [_insufficient(task, InsufficientLiquidity(need, Qty(0), params.cap, "no_book"))]
+        return [*said]
+    return [*said, Place(_ioc(task, task.taker, found.partial, params.cap, params))]
 
 
 def _insufficient(task: HedgeTask, found: InsufficientLiquidity) -> Say:

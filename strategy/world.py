@@ -1,6 +1,6 @@
 """The World: one immutable snapshot of everything a decision may read.
 
-Pure; imports ``strategy.domain`` and ``strategy.events`` only. ``strategy.fold`` is the only code
+Pure; imports the core only. ``strategy.fold`` is the only code
 that makes a new one. Books of our own making (positions, cash) derive from orders and fills; what a
 venue states of itself is kept beside them as an observation, never merged silently.
 """
@@ -31,6 +31,8 @@ from strategy.domain import (
     notional,
 )
 from strategy.events import CyclePhase, RoutePhase
+from strategy.facts import Facts, Level
+from strategy.flow import Flow
 
 
 class OrderState(StrEnum):
@@ -127,6 +129,8 @@ class Leg:
     private_since: Ns = Ns(0)
     taker_fee: int = 0
     maker_fee: int = 0
+    facts: Facts = Facts()
+    """What the venue says of the account and of itself."""
 
     def mid(self) -> Px | None:
         """The mid of the last book, whatever its age."""
@@ -150,7 +154,6 @@ class Hedge:
     arrival_touch: Px
     arrival_mid: Px
     fill_at: Ns
-    passive_until: Ns
     iterations: int = 0
     filled: Qty = Qty(0)
     """With fill details."""
@@ -160,11 +163,15 @@ class Hedge:
     fee: Quote = Quote(0)
     passive_filled: Qty = Qty(0)
     last_over_at: Ns = Ns(0)
-    """Monotonic time when its last order ended: a later book is a fresh one."""
+    """Monotonic time when its last order ended."""
+    took_at: Ns = Ns(0)
+    """Monotonic time when its last marketable order ended: a later book shows what that left."""
     refusals: int = 0
     """Consecutive orders that the venue refused outright."""
     last_px: Px = Px(0)
     """Price of the last marketable order: the router only moves toward the book."""
+    crossed_at: Ns | None = None
+    """Monotonic time at which it stopped resting for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +231,14 @@ class World:
     """Consecutive post-only rejections of makers."""
     basis: Basis | None = None
     """Running estimate of hedge mid over primary mid."""
+    flow: Flow = Flow()
+    """How the hedge venue's market fills passive orders and moves."""
     retry_at: Ns = Ns(0)
     """No maker before this monotonic time."""
+    ended_at: Ns = Ns(0)
+    """Monotonic time at which the last hedge ended."""
+    levels: tuple[Level, ...] = ()
+    """The guards' standing conditions."""
 
     @property
     def primary(self) -> Leg:
@@ -258,6 +271,14 @@ class World:
             if order.request.purpose in (Purpose.OPEN, Purpose.CLOSE):
                 return order
         return None
+
+    def held(self) -> str:
+        """Say which standing condition forbids opening; empty when none does."""
+        return next((f"{level.code}: {level.what}" for level in self.levels if level.stops), "")
+
+    def naked_time(self, now: Now) -> int:
+        """Return |net| x time carried until now, in 1e-9 base x ns."""
+        return self.naked_integral + abs(self.net) * max(0, now.mono - self.net_at)
 
     def doubtful(self) -> bool:
         """True while any order's state is unknown."""
