@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from daemon.config import EXIT_USAGE, ConfigError, RunConfig, load_config, resolve_state_dir
 from daemon.control import ControlFailed, DaemonNotRunning, ask
-from daemon.lease import Lease
+from daemon.journal_file import JournalError
+from daemon.lease import Lease, LeaseHeld
 from safety.reasons import Reason
 from strategy.domain import Mode
 
@@ -25,6 +26,8 @@ EXIT_HALTED = 77
 OPERATOR = Reason.HALT.value
 FLATTEN_LIMIT = 90.0
 POLL = 0.25
+LEASE_TRIES = 8
+"""Looks at a lease that is held, before it counts as a daemon's."""
 SILENCE = 20
 """Unanswered looks at a daemon before it counts as stuck."""
 
@@ -48,9 +51,18 @@ class OfflineState(Protocol):
         """Return ``ticker``, ``venues`` and ``legs`` (position text by venue), as journalled."""
         ...
 
+    def residual(self) -> str:
+        """Return what both venues still held when the last run ended latched; empty for flat."""
+        ...
+
     def close(self) -> None:
         """Release the journal."""
         ...
+
+
+def newest(state_dir: Path) -> Path:
+    """Return the journal that was written last."""
+    return max(state_dir.glob("*.db"), key=lambda path: path.stat().st_mtime_ns)
 
 
 @contextmanager
@@ -65,7 +77,7 @@ def offline(state_dir: Path, venues: str | None) -> Iterator[OfflineState]:
         raise ConfigError(
             EXIT_USAGE, f"--state-dir {state_dir}: no journal there; name the daemon's directory"
         )
-    with Lease(state_dir):
+    with _lease(state_dir):
         state: OfflineState = importlib.import_module("daemon.offline").open_offline(
             state_dir, venues
         )
@@ -73,6 +85,17 @@ def offline(state_dir: Path, venues: str | None) -> Iterator[OfflineState]:
             yield state
         finally:
             state.close()
+
+
+def _lease(state_dir: Path) -> Lease:
+    """Take the lease; another command that looks into the journal holds it for a moment only."""
+    pause = threading.Event()
+    for _ in range(LEASE_TRIES):
+        try:
+            return Lease(state_dir)
+        except LeaseHeld:
+            pause.wait(POLL)
+    return Lease(state_dir)
 
 
 def status(args: argparse.Namespace) -> int:
@@ -158,8 +181,9 @@ def _verdict(state_dir: Path, venues: str | None) -> int:
     with offline(state_dir, venues) as state:
         legs: Mapping[str, str] = state.summary()["legs"]
         reason = state.latch()[1]
-    if "residual" in reason:
-        _say(f"NOT flat: {reason}; that is not ours to close: look at both web sites")
+        proved = state.residual()
+    if proved or "residual" in reason:
+        _say(f"NOT flat: {proved or reason}; look at both web sites, then flatten again")
         return EXIT_HALTED
     left = {venue: position for venue, position in legs.items() if position != "0"}
     if not left:
@@ -173,8 +197,13 @@ def _verdict(state_dir: Path, venues: str | None) -> int:
 def _flatten_config(args: argparse.Namespace, state_dir: Path) -> RunConfig:
     """Build the run that only flattens, with the journal's ticker and mode where not given."""
     flags: dict[str, str | None] = dict(vars(args))
-    with offline(state_dir, args.venues) as state:
-        last = state.summary()
+    last: dict[str, Any] = {}
+    try:
+        with offline(state_dir, args.venues) as state:
+            last = state.summary()
+    except JournalError as bad:  # the run does without it; the flags must say what it would have
+        _say(f"{bad}\nflattening without it")
+        last = {"venues": newest(state_dir).stem}
     for name in ("ticker", "venues"):
         flags[name] = flags.get(name) or last.get(name) or None
     flags["state_dir"] = str(state_dir)

@@ -7,57 +7,60 @@ import random  # noqa: TID251 - one seeded instance, for back-off jitter only
 import signal
 import sqlite3
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
-
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from daemon.assembly import Seams, live_ports, sim_config, sim_ports
 from daemon.clock import SystemClock
 from daemon.config import ConfigError, RunConfig
+from daemon.connecting import EXIT_UNREACHABLE, EXIT_USAGE, Connector, Failed
 from daemon.control import ControlServer
 from daemon.core import Core, Settings
+from daemon.dark import DarkPort, remember
+from daemon.emergency import RehearsalFailed, prove, rehearse
+from daemon.heartbeat import Heart
+from daemon.host import Descriptors, no_core_files
 from daemon.journal import Journal, JournalError
+from daemon.keeping import Keeping
 from daemon.lease import Lease, LeaseHeld
+from daemon.live_data import start_live_feed
 from daemon.logs import Logs
-from daemon.loop import EXIT_HALTED, EXIT_HUMAN, Loop
+from daemon.loop import EXIT_HALTED, EXIT_HUMAN, EXIT_OK, Loop
 from daemon.metrics import RunMetrics
 from daemon.narrator import Narrator
 from daemon.notify import Notifier
 from daemon.offline import journal_path
-from daemon.reconcile import Reconciler, StartRefused, journal_latch, load_world
+from daemon.reconcile import Reconciler, StartRefused, journal_latch
+from daemon.reload import Reloader
+from daemon.resend import Recaller
 from daemon.resolver import Resolver
-from daemon.settings import check_sizes, limits_of, params_of
+from daemon.resuming import resumed_world
+from daemon.settings import limits_of, params_of
 from daemon.status import handle
+from daemon.watchdog import Watchdog
 from exchanges.errors import (
-    UnknownTicker,
     VenueError,
-    VenueForbidden,
-    VenueMalformed,
-    VenueRefused,
-    VenueThrottled,
-    VenueUnreachable,
 )
 from exchanges.port import VenuePort
 from exchanges.simulator.host import SimConfigError, SimHost
+from exchanges.simulator.live_feed import LiveFeed
 from exchanges.simulator.tape import TapeError
 from safety.reasons import Reason
-from strategy.domain import Fees, Instrument, Mode, Ns, SignedQty, Venue, plain
-from strategy.events import CyclePhase, LatchMoved
+from strategy.domain import Instrument, Mode, Now, Ns, Venue, plain
+from strategy.events import LatchMoved
 from strategy.params import SECOND
-from strategy.world import Cycle, World
+from strategy.world import World
 
-EXIT_USAGE = 2
+__all__ = ["App", "Failed", "run"]
+
 EXIT_INTERNAL = 70
-EXIT_UNREACHABLE = 75
 EXIT_LEASE = 79
-OPEN_TRIES = 3
 ABANDON_LIMIT = 5.0
+FLATTEN_LIMIT = 60 * SECOND
+"""A flatten without a daemon is over by then: flat, or with its residual named (L5)."""
 UINT32 = 0xFFFFFFFF
-MAX_SKEW = Ns(SECOND)
-"""Largest clock offset to a venue at which signatures are still safe."""
 
 
 def broken_journal(bad: BaseException) -> bool:
@@ -67,18 +70,19 @@ def broken_journal(bad: BaseException) -> bool:
     return isinstance(bad, sqlite3.Error | JournalError)
 
 
-class Failed(Exception):  # noqa: N818 - carries the exit code and its one line
-    """The run cannot start; one clear line."""
+async def run(
+    config: RunConfig,
+    *,
+    flatten_only: bool = False,
+    reread: Callable[[], RunConfig] | None = None,
+) -> int:
+    """Run once; returns the exit code. Errors of the set-up end as one line in the log.
 
-    def __init__(self, code: int, line: str) -> None:
-        super().__init__(line)
-        self.code = code
-
-
-async def run(config: RunConfig, *, flatten_only: bool = False) -> int:
-    """Run once; returns the exit code. Errors of the set-up end as one line in the log."""
+    ``reread`` reads the configuration again on SIGHUP; without it a reload changes nothing.
+    """
+    no_core_files()
     logs = Logs(config)
-    app = App(config, logs, flatten_only=flatten_only)
+    app = App(config, logs, flatten_only=flatten_only, reread=reread)
     try:
         return await app.run()
     except Failed as failed:
@@ -91,40 +95,60 @@ async def run(config: RunConfig, *, flatten_only: bool = False) -> int:
 class App:
     """Owns everything with a lifetime."""
 
-    def __init__(self, config: RunConfig, logs: Logs, *, flatten_only: bool) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        logs: Logs,
+        *,
+        flatten_only: bool,
+        clock: SystemClock | None = None,
+        reread: Callable[[], RunConfig] | None = None,
+    ) -> None:
         self.config = config
+        self._reread = reread or (lambda: self.config)
+        self._reloader: Reloader | None = None
         self.logs = logs
         self.flatten_only = flatten_only
-        self.clock = SystemClock()
+        self.clock = SystemClock() if clock is None else clock
         self.notifier = Notifier.from_environment()
         self.host: SimHost | None = None
+        self._keeping: Keeping | None = None
+        self._heart: Heart | None = None
+        self._restart = False
         self._loop_running: Loop | None = None
         self._stop_asked = False
 
     async def run(self) -> int:
         """Take the lease and the journal, then trade."""
-        if self.config.venues == "shadow":
-            raise Failed(EXIT_USAGE, "--venues shadow: not in this release; use sim or live")
         self._install_signals()
         try:
             self.config.state_dir.mkdir(parents=True, exist_ok=True)
         except OSError as bad:
             line = f"--state-dir {self.config.state_dir}: {bad.strerror}; name one that is writable"
             raise Failed(EXIT_HUMAN, line) from bad
+        with self._lease():
+            return await self._with_journal()
+
+    def _lease(self) -> Lease:
         try:
-            with Lease(self.config.state_dir):
-                return await self._with_journal()
+            return Lease(self.config.state_dir)
         except LeaseHeld as held:
             raise Failed(EXIT_LEASE, str(held)) from held
+        except OSError as bad:
+            line = f"--state-dir {self.config.state_dir}: {bad.strerror}; make it writable"
+            raise Failed(EXIT_HUMAN, line) from bad
 
     async def _with_journal(self) -> int:
         try:
             path = journal_path(self.config.state_dir, self.config.venues)
-            journal = Journal(path, self.clock.wall())
+            journal = self._open_journal(path)
         except JournalError as bad:
             raise Failed(EXIT_HUMAN, str(bad)) from bad
         try:
-            if not journal.chain_intact():
+            intact = journal.chain_intact()
+            if journal.lost and not self.flatten_only:
+                raise Failed(EXIT_HUMAN, f"journal {path.name}: {journal.lost}; restore a copy")
+            if not intact and not self.flatten_only:
                 why = f"journal {path.name}: its decisions are not one chain; restore a copy"
                 raise Failed(EXIT_HUMAN, why)
             mode, reason = journal_latch(journal)
@@ -135,6 +159,16 @@ class App:
             return await self._with_venues(journal)
         finally:
             journal.close()
+            if self._keeping is not None:
+                self._keeping.close()
+
+    def _open_journal(self, path: Path) -> Journal:
+        wall = self.clock.wall()
+        self._keeping = Keeping(path, wall, flatten_only=self.flatten_only)
+        if self._keeping.recovered:
+            told = {"why": self._keeping.recovered}
+            self.logs.emit("warning", "ALERT", "emergency_recovered", told)
+        return self._keeping.journal
 
     async def _with_venues(self, journal: Journal) -> int:
         """Run the venues in one task group; the simulator lives exactly as long as the run."""
@@ -194,9 +228,17 @@ class App:
         )
         if self.config.venues == "live":
             return live_ports(self.config, seams)
-        self.host = SimHost(sim_config(self.config))
+        live: LiveFeed | None = None
         try:
+            if self.config.venues == "shadow":
+                told = self._live_market
+                live = await start_live_feed(
+                    self.config, self.clock, rng.random, told, tasks, background
+                )
+            self.host = SimHost(sim_config(self.config), live)
             ready = await self.host.start()
+        except ConfigError as bad:
+            raise Failed(bad.exit_code, str(bad)) from bad
         except SimConfigError as bad:
             raise Failed(EXIT_USAGE, str(bad)) from bad
         except TapeError as bad:
@@ -206,6 +248,10 @@ class App:
         self.logs.emit("info", "INIT", "simulator", {"control": self.host.control_url})
         return sim_ports(ready, seams)
 
+    def _live_market(self, venue: Venue, event: str, why: str) -> None:
+        level = "warning" if event == "live_gap" else "info"
+        self.logs.emit(level, "VENUE", event, {"venue": venue.value, "why": why})
+
     def _tape_looped(self, loops: int) -> None:
         fields: dict[str, str | int] = {"loops": loops, "why": "end of the recorded book"}
         self.logs.emit("info", "INIT", "tape_looped", fields)
@@ -213,130 +259,53 @@ class App:
     # --- set-up ----------------------------------------------------------------------------
 
     async def _trade(self, journal: Journal, ports: Mapping[Venue, VenuePort]) -> int:
-        instruments, fees = await self._connect(ports)
-        world = self._load(journal, instruments, fees)
+        ports = dict(ports)
+        connector = Connector(self.config, self.logs, self.clock, flatten_only=self.flatten_only)
+        instruments, fees = await connector.connect(ports, journal)
+        live = self.config.venues == "live"
+        world = resumed_world(journal, instruments, fees, self.clock.now(), live=live)
         metrics = RunMetrics(world)
         narrator = Narrator(self.logs, metrics)
         settings = Settings(params_of(self.config), limits_of(self.config))
         core = Core(world, settings, journal, ports, narrator, self.clock.now)
-        resolver = Resolver(ports, self.clock.now)
+        self._rehearse(instruments, ports, settings)
+        remember(journal, instruments)
+        recall = Recaller(core, narrator)
+        resolver = Resolver(ports, self.clock.now, recall, narrator)
         await self._reconcile(core, ports, resolver, narrator)
         metrics.started = core.world
         patience = self.config.open_patience_ns
         loop = Loop(core, ports, resolver, narrator, metrics, self.clock, patience)
         if self.flatten_only:
             core.on(LatchMoved(Mode.FLATTENING, Reason.OPERATOR.value, self.clock.now()))
-        code = await self._loop(loop, core, narrator)
+            loop.flatten_by = Ns(self.clock.mono() + FLATTEN_LIMIT)
+        code = await self._loop(loop, core, narrator, ports)
         self._report(core, metrics, code)
         return code
 
-    async def _connect(
-        self, ports: Mapping[Venue, VenuePort]
-    ) -> tuple[dict[Venue, Instrument], dict[Venue, Fees]]:
-        """Log in, look the instruments up, and check sizes and clocks: nothing is sent before."""
-        instruments: dict[Venue, Instrument] = {}
-        fees: dict[Venue, Fees] = {}
-        for venue, port in ports.items():
-            try:
-                await self._open(port)
-                instruments[venue] = await port.load(self.config.ticker)
-                fees[venue] = await port.fees()
-                await self._check_clock(port)
-            except UnknownTicker as bad:
-                raise Failed(EXIT_USAGE, f"--ticker {self.config.ticker}: {bad}") from bad
-            except VenueForbidden as bad:
-                raise Failed(EXIT_HUMAN, f"{venue}: {bad}; check its credentials") from bad
-            except VenueError as bad:
-                raise Failed(EXIT_UNREACHABLE, f"{venue}: {bad}; try again later") from bad
-            rules = instruments[venue]
-            self.logs.emit(
-                "info",
-                "INIT",
-                "instrument",
-                {
-                    "venue": venue.value,
-                    "symbol": rules.symbol,
-                    "tick": plain(rules.tick),
-                    "step": plain(rules.step),
-                    "min_qty": plain(rules.min_qty),
-                    "min_notional": plain(rules.min_notional),
-                },
-            )
-        try:
-            check_sizes(self.config, instruments)
-        except ConfigError as bad:
-            raise Failed(bad.exit_code, str(bad)) from bad
-        return instruments, fees
-
-    async def _open(self, port: VenuePort) -> None:
-        """Log in, with a few patient tries: reads and logins only are ever retried."""
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type((VenueUnreachable, VenueThrottled)),
-            stop=stop_after_attempt(OPEN_TRIES),
-            wait=wait_exponential(multiplier=0.5, max=4),
-            sleep=self.clock.sleep,
-            reraise=True,
-        ):
-            with attempt:
-                await port.open()
-
-    async def _check_clock(self, port: VenuePort) -> None:
-        """Refuse to sign with a clock that is off; a venue that will not tell its time is said."""
-        before = self.clock.wall()
-        try:
-            stated = await port.server_time()
-        except (VenueMalformed, VenueRefused) as bad:
-            fields: dict[str, str | int] = {"venue": port.venue.value, "why": str(bad)}
-            self.logs.emit("warning", "ALERT", "clock_unknown", fields)
-            return
-        offset = stated - (before + self.clock.wall()) // 2
-        if abs(offset) > MAX_SKEW:
-            ms = offset // 1_000_000
-            raise Failed(
-                EXIT_HUMAN, f"{port.venue}: our clock is {-ms} ms off the venue's; fix NTP first"
-            )
-
-    def _load(
+    def _rehearse(
         self,
-        journal: Journal,
         instruments: Mapping[Venue, Instrument],
-        fees: Mapping[Venue, Fees],
-    ) -> World:
-        now = self.clock.now()
-        if self.config.venues == "sim":
-            self._bury_last_sim(journal, instruments)
-        world = load_world(journal, instruments, fees, now)
-        world = replace(world, hedges=journal.last_hedge_id(), net_at=now.mono)
-        cycle = self._resumed_cycle(journal, world)
-        return replace(world, cycle=cycle)
+        ports: Mapping[Venue, VenuePort],
+        settings: Settings,
+    ) -> None:
+        """Build the emergency path dry, before it is needed (REQ-15)."""
+        if any(isinstance(port, DarkPort) for port in ports.values()):
+            return
+        try:
+            orders = rehearse(instruments, ports, settings, self.clock.now())
+        except RehearsalFailed as bad:
+            raise Failed(EXIT_HUMAN, f"{bad}; nothing was sent") from bad
+        self.logs.emit("info", "EMERGENCY", "rehearsed", {"orders": orders})
 
-    def _bury_last_sim(self, journal: Journal, instruments: Mapping[Venue, Instrument]) -> None:
-        """End what the last simulated run left: its venues died with it, its losses stay."""
-        journal.bury_live_orders("simulated venue ended with its process")
-        for venue in instruments:
-            books = journal.ledger(venue)
-            if books.position:
-                px = journal.last_price(venue)
-                journal.adjustment(
-                    venue,
-                    SignedQty(-books.position),
-                    px,
-                    "simulated venue ended with its process",
-                    self.clock.wall(),
-                )
-        journal.commit()
-
-    def _resumed_cycle(self, journal: Journal, world: World) -> Cycle:
-        """Go on where a run that held a position or died stopped; else begin at iteration 1."""
-        stored = journal.meta("cycle")
-        held = any(leg.position for leg in world.legs.values())
-        crashed = journal.meta("running") == "1"
-        if stored is None or not (held or crashed) or self.config.venues == "sim":
-            return Cycle()
-        state = json.loads(stored)
-        if state["phase"] == CyclePhase.DONE.value:
-            return Cycle()
-        return Cycle(state["iteration"], CyclePhase(state["phase"]), self.clock.mono())
+    async def _prove(self, ports: Mapping[Venue, VenuePort], core: Core) -> None:
+        """Say what both venues hold at the end of a run that left RUNNING, and keep it."""
+        proof = await prove(ports, core.world)
+        event, level = ("residual", "error") if proof.left else ("flat", "info")
+        fields = {v.value: held for v, held in proof.positions.items()} | {"left": str(proof)}
+        self.logs.emit(level, "EMERGENCY", event, fields)
+        core.journal.put_meta("residual", str(proof))
+        core.journal.commit()
 
     async def _reconcile(
         self,
@@ -358,19 +327,22 @@ class App:
 
     # --- running ---------------------------------------------------------------------------
 
-    async def _loop(self, loop: Loop, core: Core, narrator: Narrator) -> int:
+    async def _loop(
+        self, loop: Loop, core: Core, narrator: Narrator, ports: Mapping[Venue, VenuePort]
+    ) -> int:
         journal = core.journal
         journal.put_meta("running", "1")
         journal.put_meta("ticker", self.config.ticker)
         journal.commit()
         self._loop_running = loop
+        self._reloader = Reloader(self._reread, core, narrator)
         if self._stop_asked:
             loop.stop(flatten=self.config.flatten_on_exit)
-        server = ControlServer(self.config.state_dir, lambda cmd, _: handle(loop, cmd))
+        server = self._control(loop)
         await server.start()
-        loop.on_tick = self._ticked
-        gc.collect()
-        gc.freeze()  # a full collection over the SDKs' objects stalls the loop for tens of ms
+        self._heart = Heart(self.config.state_dir, self.clock.mono, self._unheard)
+        self._watch(loop, narrator)
+        self._settle_memory()
         narrator.line(
             "info",
             "INIT",
@@ -381,28 +353,79 @@ class App:
             iterations=self.config.iterations,
         )
         self.notifier.ready()
+        clean = False
         try:
             code = await loop.run()
+            clean = not any(core.world.live())
+            if self._restart and code == EXIT_OK:
+                code = EXIT_UNREACHABLE
+            if core.world.mode is not Mode.RUNNING:
+                await self._prove(ports, core)
             journal.put_meta("running", "0")
             journal.commit()
         finally:
+            self._heart.close(clean=clean)
             self.notifier.stopping()
             await server.stop()
         return code
+
+    def _control(self, loop: Loop) -> ControlServer:
+        return ControlServer(self.config.state_dir, lambda cmd, _: handle(loop, cmd))
+
+    @staticmethod
+    def _settle_memory() -> None:
+        gc.collect()
+        gc.freeze()  # a full collection over the SDKs' objects stalls the loop for tens of ms
 
     def _install_signals(self) -> None:
         """From the first moment on: a stop during the start ends it in order, too."""
         running = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             running.add_signal_handler(number, self._signalled)
+        running.add_signal_handler(signal.SIGHUP, self._reload_asked)
+
+    def _reload_asked(self) -> None:
+        """Tighten limits between two decisions; before trading has begun they are new anyway."""
+        if self._loop_running is not None:
+            self._loop_running.soon(self._reload)
+
+    def _reload(self, now: Now) -> None:
+        if self._reloader is not None:
+            self.config = self._reloader.reload(self.config, now)
 
     def _signalled(self) -> None:
         self._stop_asked = True
         if self._loop_running is not None:
             self._loop_running.stop(flatten=self.config.flatten_on_exit)
 
-    def _ticked(self, w: World) -> None:
-        self.notifier.watchdog(f"mode={w.mode.name} net={plain(w.net)}")
+    def _watch(self, loop: Loop, narrator: Narrator) -> None:
+        """Ping from completed decisions only, and let the loop know when time was lost."""
+
+        def say(event: str, ms: int) -> None:
+            narrator.line("error", "ALERT", event, ms=ms)
+
+        watchdog = Watchdog(self.notifier, self.clock.mono, say)
+        loop.on_turn = watchdog.turn
+        files = Descriptors(self.clock.mono, self._too_many_files)
+
+        heart = self._heart
+
+        def ticked(w: World) -> None:
+            if heart is not None:
+                heart.beat()
+            watchdog.ticked(w, loop.core.journal.lost)
+            files.look()
+
+        loop.on_tick = ticked
+
+    def _unheard(self, why: str) -> None:
+        self.logs.emit("error", "ALERT", "heartbeat_lost", {"why": why})
+
+    def _too_many_files(self, used: int, limit: int) -> None:
+        """End in order while that is possible; the service manager starts anew (exit 75)."""
+        self.logs.emit("error", "ALERT", "open_files", {"used": used, "limit": limit})
+        self._restart = True
+        self._signalled()
 
     def _report(self, core: Core, metrics: RunMetrics, code: int) -> None:
         summary = metrics.summary(core.world, self.config.venues, code)

@@ -48,7 +48,7 @@ RUN_FLAGS: tuple[tuple[str, str, str], ...] = (
     ("summary-json", "FILE", "write the run's figures there at the end"),
     ("book", "FILE", "sim: recording to replay, or synthetic (default: bundled recording)"),
     ("seed", "N", "sim: seed of everything random (default 1)"),
-    ("speed", "X", "sim: replay speed (default 1)"),
+    ("speed", "X", "sim: replay speed, or max (default 1)"),
 )  # fmt: skip
 EXIT_CODES = (
     "exit codes: 0 done; 2 usage; 70 internal error; 75 venues unreachable, try again; 77 halted "
@@ -94,9 +94,65 @@ def _simulate_flags(parser: argparse.ArgumentParser) -> None:
         )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--ticker", metavar="SYM", help="base symbol (default: the recording's)")
-    parser.add_argument("--book", metavar="FILE", help="recording, or synthetic[:SYM]")
+    parser.add_argument(
+        "--book",
+        metavar="FILE",
+        help=(
+            "recording, or synthetic[:SYM[,thin=measured][,jump=S][,empty=S][,onesided=S]"
+            "[,repeat=S]]"
+        ),
+    )
     parser.add_argument("--seed", default="1", metavar="N", help="seed of everything random")
-    parser.add_argument("--speed", default="1", metavar="X", help="replay speed")
+    parser.add_argument(
+        "--speed",
+        default="1",
+        metavar="X",
+        help="replay speed; max = apply market events without waiting (default 1)",
+    )
+    parser.add_argument(
+        "--latency",
+        metavar="SPEC",
+        help=(
+            "delays in ms, [venue.]ack|fill|data=BASE[/JITTER[/TAIL]], such as "
+            "ack=3/1/50,fill=2,grvt.data=5/2/100 (default ack=3, the rest 0)"
+        ),
+    )
+    parser.add_argument(
+        "--message-log", metavar="FILE", help="write every message of the run as JSON lines"
+    )
+    parser.add_argument(
+        "--accounts", default="1", metavar="N", help="accounts of each venue (default 1)"
+    )
+    parser.add_argument(
+        "--switch",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what a venue leaves open, such as grvt.request_ids=true; may be repeated",
+    )
+
+
+def _record_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ticker", metavar="SYM", help="base symbol, such as ETH (required)")
+    parser.add_argument("--out", default="recordings", metavar="DIR", help="folder of the files")
+    parser.add_argument(
+        "--rotate-minutes", default="60", metavar="N", help="begin a new file after (default 60)"
+    )
+    parser.add_argument(
+        "--rotate-mb", default="256", metavar="N", help="or after so many megabytes (default 256)"
+    )
+    parser.add_argument("--duration", metavar="S", help="seconds (default: until stopped)")
+    parser.add_argument(
+        "--depth", default="500", metavar="N", help="levels per side, at most 500 (default 500)"
+    )
+    parser.add_argument(
+        "--licence", default="none stated", metavar="TEXT", help="put into the files' headers"
+    )
+    shown = {"config", "env-file", "log-format"}
+    for name, value, text in RUN_FLAGS:
+        if name in shown:
+            parser.add_argument(f"--{name}", metavar=value, help=text)
+    parser.add_argument("--log-file", metavar="FILE", help="log in console format (default none)")
 
 
 def _state_flags(parser: argparse.ArgumentParser) -> None:
@@ -111,21 +167,57 @@ def _status_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def _report_flags(parser: argparse.ArgumentParser) -> None:
+    _state_flags(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--html", metavar="FILE", help="also write a self-contained page there")
+    parser.add_argument(
+        "--day", metavar="D", help="UTC day, such as 2026-11-21, or all (default: the newest)"
+    )
+
+
+def _explain_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "id", metavar="ID", help="an order's number, a hedge (h-17), an alert (a-17, or its name)"
+    )
+    _status_flags(parser)
+
+
 def _resume_flags(parser: argparse.ArgumentParser) -> None:
     _state_flags(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _bench_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="WHAT", help="routing: every router on the same arrivals")
+    parser.add_argument("--book", metavar="FILE", help="recording (default: the bundled one)")
+    parser.add_argument(
+        "--sizes", default="0.1,0.5,1.0", metavar="QTY,...", help="(default 0.1,0.5,1.0)"
+    )
+    parser.add_argument(
+        "--arrivals", default="500", metavar="N", help="times a size, both sides (default 500)"
+    )
+    parser.add_argument("--seed", default="1", metavar="N", help="of the arrivals (default 1)")
+    parser.add_argument("--jobs", metavar="N", help="processes (default: one a core)")
+    parser.add_argument(
+        "--frontier", metavar="FILE", help="also sweep --risk-aversion; plot to an SVG or PNG"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 # --- commands --------------------------------------------------------------------------------
 
 
 def _run(args: argparse.Namespace) -> int:
-    return _run_config(
-        load_config(vars(args), os.environ, cwd=Path.cwd(), terminal=sys.stdout.isatty())
-    )
+    terminal, folder = sys.stdout.isatty(), Path.cwd()
+
+    def read() -> RunConfig:
+        return load_config(vars(args), os.environ, cwd=folder, terminal=terminal)
+
+    return _run_config(read(), reread=read)
 
 
-def _run_config(config: RunConfig, **options: bool) -> int:
+def _run_config(config: RunConfig, **options: Any) -> int:
     return _in_loop("daemon.app", "run", config, **options)
 
 
@@ -134,11 +226,16 @@ def _flatten(args: argparse.Namespace) -> int:
 
 
 def _admin(name: str, *args: object) -> int:
-    code: int = getattr(importlib.import_module("daemon.admin"), name)(*args)
+    return _call("daemon.admin", name, *args)
+
+
+def _call(module: str, name: str, *args: object) -> int:
+    """Import late, so that ``--help`` starts fast."""
+    code: int = getattr(importlib.import_module(module), name)(*args)
     return code
 
 
-def _in_loop(module: str, name: str, *args: object, **options: bool) -> int:
+def _in_loop(module: str, name: str, *args: object, **options: Any) -> int:
     """Import late, so that ``--help`` and the admin commands start fast; run under uvloop."""
     main_of: Callable[..., Coroutine[Any, Any, int]] = getattr(
         importlib.import_module(module), name
@@ -153,8 +250,28 @@ COMMANDS: dict[str, _Command] = {
         _simulate_flags,
         lambda args: _in_loop("daemon.simulate", "simulate", args),
     ),
+    "record": _Command(
+        "write live public data of both venues to recordings that --book replays",
+        _record_flags,
+        lambda args: _in_loop("daemon.record", "record", args),
+    ),
+    "bench": _Command(
+        "measure the router against its baselines on a recorded market",
+        _bench_flags,
+        lambda args: _call("daemon.bench.command", "bench", args),
+    ),
     "status": _Command(
         "one look at a running daemon", _status_flags, lambda args: _admin("status", args)
+    ),
+    "report": _Command(
+        "profit by cause, costs, hedges and exposure, from the journal",
+        _report_flags,
+        lambda args: _call("daemon.report", "report", args),
+    ),
+    "explain": _Command(
+        "why: the causal chain of an order, a hedge or an alert",
+        _explain_flags,
+        lambda args: _call("daemon.explain", "explain", args),
     ),
     "halt": _Command(
         "latch HALTED: nothing is sent until resume",

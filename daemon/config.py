@@ -105,6 +105,23 @@ class RunConfig:
     """Deadline of a hedge for each ``hedge_notional`` of it."""
     hedge_notional: Quote
     open_patience_ns: Ns
+    orders_per_minute: int
+    naked_hedge: int
+    """Exposure budget of one hedge, 1e-9 base x s; default the size for a minute."""
+    naked_day: int
+    """Of one UTC day; default the size for two hours."""
+    cool_down: Ns
+    warn_margin: Bps
+    max_margin: Bps
+    warn_liquidation: Bps
+    min_liquidation: Bps
+    max_basis: Bps
+    mark_gap: Bps
+    clock_offset: Ns
+    funding_guard: Ns
+    backpack_leverage: int | None
+    """1e-9; None is whatever the account has at the start."""
+    grvt_leverage: int | None
     credentials: Credentials = field(default=Credentials(), repr=False)
     endpoints: Endpoints = Endpoints()
 
@@ -136,6 +153,10 @@ def _tuning(name: str, key: str, parse: Callable[[str], Any], default: str) -> _
     return _Option(name, parse, default, key=key, section="tuning")
 
 
+def _limit(name: str, key: str, parse: Callable[[str], Any], default: str | None = None) -> _Option:
+    return _Option(name, parse, default, key=key, section="limits")
+
+
 OPTIONS = (
     _flag("ticker", "ticker", v.ticker),
     _flag("size", "size", v.size),
@@ -160,7 +181,21 @@ OPTIONS = (
     _flag("speed", "speed", v.speed, "1"),
     _Option("max_position", v.size, "5", section="limits", env="MAX_POSITION"),
     _Option("max_daily_loss", v.money, "50", section="limits", env="MAX_DAILY_LOSS"),
-    _tuning("passive_ns", "passive_seconds", v.seconds, "3"),
+    _limit("orders_per_minute", "max_orders_per_minute", v.at_least_one, "600"),
+    _limit("naked_hedge", "max_naked_hedge", v.base_seconds),
+    _limit("naked_day", "max_naked_day", v.base_seconds),
+    _limit("cool_down", "failure_pause_seconds", v.seconds, "10"),
+    _limit("warn_margin", "warn_margin_percent", v.percent, "40"),
+    _limit("max_margin", "max_margin_percent", v.percent, "60"),
+    _limit("warn_liquidation", "warn_liquidation_bps", v.slippage, "500"),
+    _limit("min_liquidation", "min_liquidation_bps", v.slippage, "200"),
+    _limit("max_basis", "max_basis_bps", v.slippage, "100"),
+    _limit("mark_gap", "max_mark_gap_bps", v.slippage, "100"),
+    _limit("clock_offset", "max_clock_offset_ms", v.clock_offset, "1000"),
+    _limit("funding_guard", "funding_guard_seconds", v.seconds, "10"),
+    _limit("backpack_leverage", "backpack_leverage", v.leverage),
+    _limit("grvt_leverage", "grvt_leverage", v.leverage),
+    _tuning("passive_ns", "passive_seconds", v.seconds, "60"),
     _tuning("stale_book_ns", "stale_book_seconds", v.positive_seconds, "3"),
     _tuning("emergency_max_bps", "emergency_max_bps", v.slippage, "50"),
     _tuning("hedge_failures_max", "hedge_failures_max", v.at_least_one, "3"),
@@ -169,7 +204,13 @@ OPTIONS = (
     _tuning("hedge_notional", "hedge_notional", v.money, "3000"),
     _tuning("open_patience_ns", "open_patience_seconds", v.positive_seconds, "300"),
 )
-WORKED_OUT = frozenset({"build_to", "log_format", "log_file", "summary_json", "book"})
+WORKED_OUT = frozenset(
+    {"build_to", "log_format", "log_file", "summary_json", "book"}
+    | {"naked_hedge", "naked_day", "backpack_leverage", "grvt_leverage"}
+)
+NAKED_HEDGE_SECONDS = 60
+NAKED_DAY_SECONDS = 7_200
+"""Default exposure budgets, as seconds for which the size may stand unhedged."""
 
 _HTTP, _WS = v.address(("http", "https")), v.address(("ws", "wss"))
 ENDPOINTS: dict[str, tuple[str, Callable[[str], str]]] = {
@@ -297,6 +338,10 @@ def _work_out(values: dict[str, Any], terminal: bool) -> None:
     """Fill in what depends on other settings."""
     if values["build_to"] is None:
         values["build_to"] = values["size"]
+    if values["naked_hedge"] is None:
+        values["naked_hedge"] = values["size"] * NAKED_HEDGE_SECONDS
+    if values["naked_day"] is None:
+        values["naked_day"] = values["size"] * NAKED_DAY_SECONDS
     if values["log_format"] is None:
         values["log_format"] = "console" if terminal else "json"
     if values["log_file"] is None:
@@ -314,6 +359,14 @@ def _check_together(values: dict[str, Any], flags: Mapping[str, str | None]) -> 
             f"--max-position {plain(build_to)}: below --size {plain(size)}, so no order fits; "
             "raise it or lower --size",
         )
+    for warn, worst, shown in (
+        (values["warn_margin"], values["max_margin"], "warn_margin_percent: above max_margin"),
+        (values["min_liquidation"], values["warn_liquidation"],
+         "warn_liquidation_bps: below min_liquidation"),
+        (values["naked_hedge"], values["naked_day"], "max_naked_hedge: above max_naked_day"),
+    ):  # fmt: skip
+        if warn > worst:
+            raise ConfigError(EXIT_CONFIG, f"limits.{shown}, so it could never be reached first")
     given = [f for f in ("book", "seed", "speed") if flags.get(f) is not None]
     if given and values["venues"] != "sim":
         raise ConfigError(

@@ -20,6 +20,10 @@ MAX_SLIPPAGE_BPS = 1_000
 """A cap of more than ten percent is a typing error."""
 MAX_EXPONENT = 30
 MAX_SECONDS = 7 * 86_400
+MAX_CLOCK_MS = 1_250
+"""A quarter of the 5 s that an order's signature is good for."""
+MAX_SPEED = 1e12
+"""``--speed max``: what ``exchanges.simulator.universe`` takes for as fast as possible."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """Of secp256k1: a GRVT signing key is a number below it."""
@@ -100,6 +104,32 @@ def slippage(text: str) -> Bps:
     return value
 
 
+def percent(text: str) -> Bps:
+    """Parse a share above zero and at most 100 %, into bps."""
+    value = _basis_points(text)
+    if not 0 < value <= 100 * BPS_UNIT:
+        raise ValueError("must be above 0 and at most 100, in percent")
+    return Bps(value * 100)
+
+
+def base_seconds(text: str) -> int:
+    """Parse an exposure budget above zero: base units x seconds, 1e-9."""
+    return _units(text, 1, "above 0, in base units x seconds such as 30")
+
+
+def leverage(text: str) -> int:
+    """Parse a leverage from 1 to 1000, 1e-9."""
+    value = _units(text, 10**9, "1 or more, such as 10")
+    if value > 1000 * 10**9:
+        raise ValueError("must be at most 1000")
+    return value
+
+
+def clock_offset(text: str) -> Ns:
+    """Parse a clock difference, ms into ns; at most a quarter of what a signature lives (F60)."""
+    return Ns(count(text, least=1, most=MAX_CLOCK_MS) * 1_000_000)
+
+
 def edge(text: str) -> Bps:
     """Parse an edge in bps; negative accepts a loss of that size."""
     value = _basis_points(text)
@@ -128,10 +158,12 @@ def at_least_one(text: str) -> int:
 
 
 def speed(text: str) -> float:
-    """Parse a replay speed above zero; a ratio of durations, no money."""
+    """Parse a replay speed above zero, or ``max``; a ratio of durations, no money."""
+    if text == "max":
+        return MAX_SPEED
     value = number(text)
     if not 0 < value <= 10**6:
-        raise ValueError("must be above 0 and at most 1000000 (1 is real time)")
+        raise ValueError("must be above 0 and at most 1000000 (1 is real time), or max")
     return float(value)
 
 

@@ -49,7 +49,7 @@ class ControlServer:
         self.path = state_dir / NAME
         self._handler = handler
         self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[Any]] = set()
+        self._clients: dict[asyncio.Task[Any], None] = {}
 
     async def start(self) -> None:
         """Listen. A socket left by a dead daemon is replaced: the lease is ours.
@@ -95,13 +95,13 @@ class ControlServer:
         if task is None or len(self._clients) >= MAX_CLIENTS:
             writer.close()
             return
-        self._clients.add(task)
+        self._clients[task] = None
         try:
             await self._converse(reader, writer)
         except (OSError, TimeoutError, asyncio.LimitOverrunError):
             pass  # the client left, stalled or sent no line ends: only its connection ends
         finally:
-            self._clients.discard(task)
+            self._clients.pop(task, None)
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

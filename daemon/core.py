@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from daemon.clock import utc_day
-from daemon.journal import Journal
+from daemon.guardian import Guardian, tell
+from daemon.journal import Journal, JournalLost
 from daemon.narrator import Narrator
 from daemon.resolver import past_life
+from daemon.tca_desk import TcaDesk
 from exchanges.port import Payload
 from safety.gate import Approved, Denied, LegRisk, RiskView, gate
-from safety.latch import GuardView, Trip, guards, tighten
+from safety.guards import Trip
+from safety.latch import tighten
 from safety.limits import Limits
 from safety.reasons import Reason
 from safety.unwind import Flat, Orders, UnwindLeg, UnwindView, Wait, plan
@@ -47,9 +50,13 @@ from strategy.events import (
     DayBegan,
     Event,
     FundingSeen,
+    HedgeMoved,
     LatchMoved,
+    LevelsMoved,
     OrderPlanned,
+    RoutePhase,
     Seen,
+    VenueRead,
 )
 from strategy.fold import fold, match_order
 from strategy.intents import Cancel, Emit, Intent, Place, Say
@@ -62,8 +69,6 @@ MAX_STEPS = 64
 MINUTE = Ns(60_000_000_000)
 UNWIND_PACE = Ns(150_000_000)
 MAX_PACE = Ns(2_000_000_000)
-LOSS_LASTS = Ns(1_000_000_000)
-"""How long a loss must stand before it latches: one gapped book is no loss (F66)."""
 RESIDUAL_READS = 3
 """Agreeing reads after which a venue's position that is not ours is named and left."""
 
@@ -121,8 +126,10 @@ class Core:
         self._preparers = preparers
         self._narrator = narrator
         self._now = now
+        self._tca = TcaDesk(journal, settings.params.stale)
+        narrator.recorder = self._alerted
         self._sent_at: deque[Ns] = deque()
-        self._loss_since: Ns | None = None
+        self._guardian = Guardian(journal)
         self._apart: dict[Venue, int] = {}
         """Consecutive REST reads in which a venue's position was not ours."""
 
@@ -134,6 +141,7 @@ class Core:
             return  # already booked: a payment counts once, whoever reads it again
         if isinstance(event, Seen) and self._booked_before(event):
             return
+        self._narrator.heard(event)
         before = self.world
         self.world = fold(before, event)
         if self.world is before:
@@ -143,7 +151,14 @@ class Core:
             noted = (*self.world.violations, f"invariant: {problem}")
             self.world = replace(self.world, violations=noted)
         self._record(before, event)
-        self._narrator.changed(before, self.world, event)
+        if isinstance(event, LevelsMoved):
+            tell(self._narrator, before.levels, event.levels)
+        tca = self._tca.on(before, self.world, event)
+        self._narrator.changed(before, self.world, event, tca)
+
+    def _alerted(self, event: str, fields: Mapping[str, str | int]) -> int:
+        """Journal an alert, so that it can be explained; returns its number."""
+        return self.journal.event("Alert", {"event": event, **fields}, self._now().wall)
 
     def _booked_before(self, event: Seen) -> bool:
         """True for a forced close that the journal has: it is of no order that could tell."""
@@ -167,6 +182,8 @@ class Core:
                 )
             case FundingSeen():
                 pass  # written above, where it is also deduplicated
+            case VenueRead():
+                pass  # read again after a restart
             case DayBegan():
                 self.journal.day(event.day, event.baseline)
             case CycleMoved():
@@ -215,6 +232,8 @@ class Core:
         for _ in range(MAX_STEPS):
             now = self._now()
             self._roll_day(now)
+            if self.journal.lost:
+                self._trip(Trip(Reason.JOURNAL, self.journal.lost), now)
             self._guard(now)
             self._move_latch(now)
             intents = decide(self.world, self.settings.params, now)
@@ -223,6 +242,8 @@ class Core:
             progressed = [self._carry_out(intent, commands, now) for intent in intents]
             if not any(progressed):
                 break
+        if not commands:  # bookkeeping never stands before an order
+            self._tca.tick(self.world, self._now())
         self.journal.commit()
         return commands
 
@@ -233,6 +254,7 @@ class Core:
                 return True
             case Say():
                 self._narrator.say(intent)
+                self._tca.say(intent)
                 return False
             case Cancel():
                 return self._cancel(intent, commands, now)
@@ -250,7 +272,7 @@ class Core:
         return True
 
     def _place(self, draft: Draft, commands: list[Command], now: Now) -> bool:
-        ruling = gate(draft, self._risk(draft.venue, now), self.settings.limits, now)
+        ruling = gate(draft, self.risk(draft.venue, now), self.settings.limits, now)
         if isinstance(ruling, Denied):
             return self._denied(ruling, now)
         client_id = self.journal.next_client_id(now.wall)
@@ -268,14 +290,20 @@ class Core:
             purpose=draft.purpose,
         )
         payload = self._preparers[draft.venue].prepare(request)
-        self.journal.order(payload, draft, now.wall)
+        try:
+            self.journal.order(payload, draft, now.wall)
+        except JournalLost:  # not durable: it must not leave (S3); what follows only reduces
+            return True
         self.on(OrderPlanned(request, draft, now))
         self._sent_at.append(now.mono)
         commands.append(Send(payload, ruling))
         return True
 
     def _denied(self, denied: Denied, now: Now) -> bool:
-        self._narrator.denied(denied)
+        if self._narrator.denied(denied):
+            draft = denied.draft
+            body = {"code": denied.code.value, "detail": denied.detail, "draft": draft}
+            self._tca.later("Denied", body, now.wall)
         if denied.code is Reason.MAX_POSITION and denied.draft.purpose.opens:
             self._trip(Trip(denied.code, denied.detail), now)
             return True
@@ -296,19 +324,16 @@ class Core:
         self.on(DayBegan(day, Quote(baseline or 0), now))
 
     def _guard(self, now: Now) -> None:
-        w = self.world
-        if w.mode is not Mode.RUNNING:
-            return
-        loss = w.day_pnl()
-        if loss is None or loss > -self.settings.limits.max_daily_loss:
-            self._loss_since = None
-        elif self._loss_since is None or now.mono - self._loss_since < LOSS_LASTS:
-            self._loss_since = now.mono if self._loss_since is None else self._loss_since
-            loss = None
-        view = GuardView(loss, w.failures, w.violations, w.foreign, w.forced)
-        trip = guards(view, self.settings.limits, self.settings.params.max_failures)
-        if trip is not None:
-            self._trip(trip, now)
+        """Let the guards look: levels stand and end, a trip latches, a late hedge is hurried."""
+        settings = self.settings
+        look = self._guardian.look(self.world, settings.params, settings.limits, now)
+        if look.levels != self.world.levels:
+            self.on(LevelsMoved(look.levels, now))
+        if look.hurry and self.world.hedge is not None and self.world.mode is Mode.RUNNING:
+            hedge_id = self.world.hedge.hedge_id
+            self.on(HedgeMoved(hedge_id, RoutePhase.EMERGENCY, look.hurry, now))
+        if look.trip is not None:
+            self._trip(look.trip, now)
 
     def _trip(self, trip: Trip, now: Now) -> None:
         if self.world.mode is Mode.RUNNING:
@@ -388,6 +413,7 @@ class Core:
         match step:
             case Orders():
                 self._narrator.unwind(w, step.why)
+                self._tca.rule(f"unwind: {step.why}")
                 return [Place(d) for d in step.drafts]
             case Wait():
                 self._narrator.unwind_waits(w, step.why)
@@ -405,6 +431,7 @@ class Core:
                 instrument=leg.instrument,
                 position=SignedQty(0) if flattening and self._gone(leg) else leg.position,
                 book=leg.fresh_book(now, self.settings.params.stale),
+                mark=leg.facts.fresh_mark(now, self.settings.params.mark_fresh),
                 fee=Bps(leg.taker_fee),
                 busy=any(w.live(venue)),
                 stuck=all(_hopeless(o, now) for o in w.live(venue)),
@@ -420,23 +447,27 @@ class Core:
 
     # --- the gate's view -------------------------------------------------------------------
 
-    def _risk(self, venue: Venue, now: Now) -> RiskView:
+    def risk(self, venue: Venue, now: Now) -> RiskView:
+        """Return what the gate reads for an order on a venue."""
         w = self.world
         while self._sent_at and now.mono - self._sent_at[0] > MINUTE:
             self._sent_at.popleft()
         return RiskView(
             mode=w.mode,
-            leg=self._leg_risk(venue),
-            other=self._leg_risk(venue.other),
+            leg=self._leg_risk(venue, now),
+            other=self._leg_risk(venue.other, now),
             net=w.net,
             day_pnl=w.day_pnl(),
             unhedged=unhedged(w) or w.maker() is not None,
             orders_last_minute=len(self._sent_at),
+            held=w.held(),
         )
 
-    def _leg_risk(self, venue: Venue) -> LegRisk:
+    def _leg_risk(self, venue: Venue, now: Now) -> LegRisk:
         leg = self.world.legs[venue]
         book = leg.book.value if leg.book else None
+        if book is not None and book.bids and book.asks and not book.sane:
+            book = None  # a crossed book bounds nothing (F66)
         return LegRisk(
             instrument=leg.instrument,
             position=leg.position,
@@ -446,6 +477,7 @@ class Core:
             ask=book.asks[0][0] if book and book.asks else None,
             book_at=leg.book.at if leg.book else None,
             up=leg.public_up and leg.private_up,
+            mark=leg.facts.fresh_mark(now, self.settings.params.mark_fresh),
         )
 
 

@@ -8,99 +8,45 @@ order. Decisions form a hash chain, so that a row changed or missing is noticed.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from enum import Enum
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from daemon.journal_file import (
+    SCHEMA,
+    TABLES,
+    Handle,
+    JournalError,
+    JournalFile,
+    JournalLost,
+)
+from daemon.journal_rows import OF_ORDER, Ledger, LoadedOrder, jsonable, loaded_order
+from daemon.reserve import Reserve
 from exchanges.port import Payload
 from strategy.domain import (
-    Bps,
     ClientId,
     Draft,
     Fill,
     FundingPayment,
     Ns,
     OrderRequest,
-    Purpose,
     Px,
-    Qty,
     Quote,
-    Side,
     SignedQty,
-    Tif,
     Venue,
     notional,
 )
 from strategy.world import Order
 
-SCHEMA = 1
+__all__ = ["SCHEMA", "Journal", "JournalError", "JournalLost", "Ledger", "LoadedOrder"]
 
-TABLES = """
-CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE orders(
-  client_id INTEGER PRIMARY KEY, venue TEXT NOT NULL, symbol TEXT NOT NULL, side INTEGER NOT NULL,
-  qty INTEGER NOT NULL, px INTEGER NOT NULL, tif TEXT NOT NULL, post_only INTEGER NOT NULL,
-  reduce_only INTEGER NOT NULL, purpose TEXT NOT NULL, expires_at INTEGER NOT NULL,
-  hedge_id INTEGER NOT NULL, touch INTEGER NOT NULL, life INTEGER NOT NULL,
-  levels INTEGER NOT NULL, cap INTEGER NOT NULL, nonce INTEGER NOT NULL, digest TEXT NOT NULL,
-  body BLOB NOT NULL, sent_wall INTEGER NOT NULL, state TEXT NOT NULL,
-  venue_order_id TEXT NOT NULL DEFAULT '', cum INTEGER NOT NULL DEFAULT 0,
-  reason TEXT NOT NULL DEFAULT '', over_wall INTEGER
-) STRICT;
-CREATE UNIQUE INDEX orders_nonce ON orders(nonce) WHERE venue = 'grvt';
-CREATE INDEX orders_live ON orders(state) WHERE state NOT IN ('done', 'dead');
-CREATE TABLE fills(
-  venue TEXT NOT NULL, trade_id TEXT NOT NULL, client_id INTEGER NOT NULL, side INTEGER NOT NULL,
-  qty INTEGER NOT NULL, px INTEGER NOT NULL, fee INTEGER NOT NULL, fee_asset TEXT NOT NULL,
-  is_maker INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(venue, trade_id, client_id)
-) STRICT;
-CREATE TABLE adjustments(
-  seq INTEGER PRIMARY KEY, venue TEXT NOT NULL, qty INTEGER NOT NULL, px INTEGER NOT NULL,
-  reason TEXT NOT NULL, at INTEGER NOT NULL
-) STRICT;
-CREATE TABLE funding(
-  venue TEXT NOT NULL, key TEXT NOT NULL, amount INTEGER NOT NULL, at INTEGER NOT NULL,
-  PRIMARY KEY(venue, key)
-) STRICT;
-CREATE TABLE days(day TEXT PRIMARY KEY, baseline INTEGER NOT NULL) STRICT;
-CREATE TABLE event(
-  seq INTEGER PRIMARY KEY, wall INTEGER NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL,
-  hash TEXT NOT NULL
-) STRICT;
-"""
-
-
-class JournalError(Exception):
-    """The journal cannot be trusted: a human must look (exit 78). One clear line."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedOrder:
-    """An order row with what its fills add up to."""
-
-    request: OrderRequest
-    draft: Draft
-    state: str
-    venue_order_id: str
-    cum: Qty
-    filled: Qty
-    cost: Quote
-    fee: Quote
-    trades: frozenset[str]
-    sent_wall: Ns
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """One venue's books as the journal has them."""
-
-    position: SignedQty
-    cash: Quote
-    fees: Quote
-    funding: Quote
-    volume: Quote
+ORDER = (
+    "client_id", "venue", "symbol", "side", "qty", "px", "tif", "post_only", "reduce_only",
+    "purpose", "expires_at", "hedge_id", "touch", "life", "levels", "cap", "nonce", "digest",
+    "body", "sent_wall",
+)  # fmt: skip
+"""What an order's row holds from the beginning."""
+_INSERT = f"({', '.join(ORDER)}, state) VALUES({'?,' * len(ORDER)}'sent')"
 
 
 class Journal:
@@ -115,32 +61,60 @@ class Journal:
         try:
             if path.parent.is_dir() and path.name != ":memory:":
                 path.touch(mode=0o600)  # before SQLite would create it readable to all
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=0)
+            opened = sqlite3.connect(path, isolation_level=None, timeout=0, factory=Handle)
+            self._db = JournalFile(opened)
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-            self._check()
+            self._check(opened)
+            self._open = False
+            if self.meta("born") is None:
+                self.put_meta("born", str(now))
+                self.commit()
+            self.born = Ns(int(self.meta("born") or now))
+            """Unix ns: money that moved earlier is not this journal's."""
+            last = self._db.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1")
+            seq, digest = last.fetchone() or (0, "")
+            self._seq, self._hash = int(seq), str(digest)
+            self._newest = self.last_client_id()
         except (sqlite3.Error, OSError) as bad:
-            raise JournalError(
-                f"journal {path.name}: {bad}; keep the file, check the venues by hand, "
-                "then move it away to start anew"
-            ) from bad
-        self._open = False
-        if self.meta("born") is None:
-            self.put_meta("born", str(now))
-            self.commit()
-        self.born = Ns(int(self.meta("born") or now))
-        """Unix ns: money that moved earlier is not this journal's."""
-        row = self._db.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
-        self._seq: int = row[0] if row else 0
-        self._hash: str = row[1] if row else ""
+            raise JournalError(f"journal {path.name}: {bad}; {_remedy(bad)}") from bad
+        self._reserve: Reserve | None = None
 
-    def _check(self) -> None:
+    @classmethod
+    def in_memory(cls, path: Path, now: Ns, why: str) -> "Journal":
+        """Return the journal of a run that may only flatten: its file cannot be used."""
+        journal = cls(Path(":memory:"), now)
+        journal.path, journal._db.lost = path, why
+        return journal
+
+    @property
+    def lost(self) -> str:
+        """Why nothing is durable any more; empty while it is."""
+        return self._db.lost
+
+    def survive(self, reserve: Reserve | None) -> None:
+        """Go on in memory when the file fails from now on; the reserve keeps the record."""
+        self._reserve = reserve
+        self._db.survive(self._went)
+        if self.lost:
+            self._keep({"kind": "lost", "why": self.lost, "client_id": self._newest})
+
+    def _went(self, why: str) -> None:
+        for key, value in (("client_id", self._newest), ("born", self.born), ("schema", SCHEMA)):
+            self._db.execute("INSERT INTO meta VALUES(?, ?)", (key, str(value)))
+        self._keep({"kind": "lost", "why": why, "client_id": self._newest})
+
+    def _keep(self, record: Mapping[str, Any]) -> None:
+        if self._reserve is not None:
+            self._reserve.append(record)
+
+    def _check(self, db: sqlite3.Connection) -> None:
         tables = {r[0] for r in self._db.execute("SELECT name FROM sqlite_master")}
         if "meta" not in tables:
             if tables:
                 raise JournalError(f"journal {self.path.name}: a foreign database; move it away")
-            self._db.executescript(f"BEGIN;{TABLES}COMMIT;")
+            db.executescript(f"BEGIN;{TABLES}COMMIT;")
             self._db.execute("INSERT INTO meta VALUES('schema', ?)", (str(SCHEMA),))
         schema = self.meta("schema")
         if schema != str(SCHEMA):
@@ -166,7 +140,7 @@ class Journal:
             self._open = False
 
     def close(self) -> None:
-        """Commit and close."""
+        """Commit and close; a reserve stays open with its owner."""
         self.commit()
         self._db.close()
 
@@ -189,11 +163,13 @@ class Journal:
         """Reserve the next order number.
 
         A fresh journal starts from the clock, so that the ids of a lost one are not used again
-        (Backpack: uint32, venues.md B4).
+        (F75), and somewhere else than one that began in the same second on another host (F43).
+        Backpack takes a uint32 (venues.md B4).
         """
         last = self.meta("client_id")
-        base = int(last) if last is not None else (wall // 1_000_000_000 - EPOCH) % (1 << 31)
+        base = int(last) if last is not None else _first_id(wall)
         number = base + 1
+        self._newest = ClientId(number)
         self.put_meta("client_id", str(number))
         return ClientId(number)
 
@@ -206,43 +182,59 @@ class Journal:
     def order(self, payload: Payload, draft: Draft, wall: Ns) -> None:
         """Write an order's row and commit it: from now on its bytes may leave (S3, S4).
 
+        In memory, only a reduce-only order is taken: it may leave with its record in the reserve.
+
         Raises:
             JournalError: the id or the nonce was used before.
+            JournalLost: the row is not durable, and must not leave.
         """
-        r = payload.request
+        r, before = payload.request, self.lost
+        if before and not r.reduce_only:
+            raise JournalLost(before)
         self._begin()
+        row = (
+            r.client_id,
+            r.venue.value,
+            r.symbol,
+            r.side.value,
+            r.qty,
+            r.px,
+            r.tif.value,
+            r.post_only,
+            r.reduce_only,
+            r.purpose.value,
+            r.expires_at,
+            draft.hedge_id,
+            draft.touch,
+            draft.life,
+            draft.levels,
+            draft.cap,
+            payload.nonce,
+            payload.digest,
+            payload.body,
+            wall,
+        )
         try:
-            self._db.execute(
-                "INSERT INTO orders(client_id, venue, symbol, side, qty, px, tif, post_only,"
-                " reduce_only, purpose, expires_at, hedge_id, touch, life, levels, cap, nonce,"
-                " digest, body, sent_wall, state) "
-                "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'sent')",
-                (
-                    r.client_id,
-                    r.venue.value,
-                    r.symbol,
-                    r.side.value,
-                    r.qty,
-                    r.px,
-                    r.tif.value,
-                    r.post_only,
-                    r.reduce_only,
-                    r.purpose.value,
-                    r.expires_at,
-                    draft.hedge_id,
-                    draft.touch,
-                    draft.life,
-                    draft.levels,
-                    draft.cap,
-                    payload.nonce,
-                    payload.digest,
-                    payload.body,
-                    wall,
-                ),
-            )
+            self._db.execute(f"INSERT INTO orders{_INSERT}", row)
         except sqlite3.IntegrityError as bad:
             raise JournalError(f"order {r.client_id}: identity used before ({bad})") from bad
         self.commit()
+        if self.lost and not before:
+            raise JournalLost(self.lost)
+        if self.lost:
+            told = dict(zip(ORDER, row, strict=True)) | {"body": payload.body.hex()}
+            self._keep({"kind": "order", "row": told})
+
+    def take_order(self, row: Mapping[str, Any]) -> None:
+        """Write the row of an order that left in an emergency: how it ended is not known yet."""
+        self._begin()
+        values = [bytes.fromhex(row[c]) if c == "body" else row[c] for c in ORDER]
+        self._db.execute(f"INSERT OR IGNORE INTO orders{_INSERT}", values)
+
+    def skip_client_ids(self, number: int) -> None:
+        """Never hand out an order number up to this one."""
+        self._newest = ClientId(max(number, self.last_client_id()))
+        self.put_meta("client_id", str(self._newest))
 
     def order_changed(self, order: Order, wall: Ns) -> None:
         """Write an order's state."""
@@ -309,17 +301,32 @@ class Journal:
         self._begin()
         self._db.execute("INSERT OR REPLACE INTO days VALUES(?, ?)", (day, baseline))
 
-    def event(self, kind: str, body: object, wall: Ns) -> None:
-        """Append one decision or alert to the hash chain."""
+    def event(self, kind: str, body: object, wall: Ns) -> int:
+        """Append one decision, record or alert to the hash chain; returns its number."""
         self._begin()
-        text = json.dumps(_jsonable(body), separators=(",", ":"), sort_keys=True)
+        text = json.dumps(jsonable(body), separators=(",", ":"), sort_keys=True)
         self._seq += 1
         self._hash = _link(self._hash, self._seq, wall, kind, text)
         self._db.execute(
             "INSERT INTO event VALUES(?,?,?,?,?)", (self._seq, wall, kind, text, self._hash)
         )
+        if self.lost and kind == "LatchMoved":
+            self._keep({"kind": "latch", "body": json.loads(text)})
+        return self._seq
 
     # --- reading ---------------------------------------------------------------------------
+
+    def payload(self, request: OrderRequest) -> Payload | None:
+        """Return an order's bytes as they were journalled before the first send (S4)."""
+        row = self._db.execute(
+            "SELECT body, nonce, digest FROM orders WHERE client_id=?", (request.client_id,)
+        ).fetchone()
+        return None if row is None else Payload(request, bytes(row[0]), (), row[1], row[2])
+
+    def knows(self, client_id: ClientId) -> bool:
+        """True when an order number was used in this journal."""
+        row = self._db.execute("SELECT 1 FROM orders WHERE client_id=?", (client_id,)).fetchone()
+        return row is not None
 
     def day_baseline(self, day: str) -> Quote | None:
         """Return a day's baseline, if it has begun."""
@@ -390,59 +397,9 @@ class Journal:
         )
         names = [c[0] for c in rows.description]
         for row in rows.fetchall():
-            yield self._load(dict(zip(names, row, strict=True)))
-
-    def _load(self, row: dict[str, Any]) -> LoadedOrder:
-        request = OrderRequest(
-            client_id=ClientId(row["client_id"]),
-            venue=Venue(row["venue"]),
-            symbol=row["symbol"],
-            side=Side(row["side"]),
-            qty=Qty(row["qty"]),
-            px=Px(row["px"]),
-            tif=Tif(row["tif"]),
-            post_only=bool(row["post_only"]),
-            reduce_only=bool(row["reduce_only"]),
-            expires_at=Ns(row["expires_at"]),
-            purpose=Purpose(row["purpose"]),
-        )
-        draft = Draft(
-            venue=request.venue,
-            side=request.side,
-            qty=request.qty,
-            px=request.px,
-            tif=request.tif,
-            post_only=request.post_only,
-            reduce_only=request.reduce_only,
-            purpose=request.purpose,
-            touch=Px(row["touch"]),
-            life=Ns(row["life"]),
-            hedge_id=row["hedge_id"],
-            levels=row["levels"],
-            cap=Bps(row["cap"]),
-        )
-        filled = cost = fee = 0
-        trades = set()
-        for trade, qty, px, paid in self._db.execute(
-            "SELECT trade_id, qty, px, fee FROM fills WHERE venue=? AND client_id=?",
-            (row["venue"], row["client_id"]),
-        ):
-            filled += qty
-            cost += notional(px, qty)
-            fee += paid
-            trades.add(trade)
-        return LoadedOrder(
-            request,
-            draft,
-            row["state"],
-            row["venue_order_id"],
-            Qty(row["cum"]),
-            Qty(filled),
-            Quote(cost),
-            Quote(fee),
-            frozenset(trades),
-            Ns(row["sent_wall"]),
-        )
+            told = dict(zip(names, row, strict=True))
+            of_order = (told["venue"], told["client_id"])
+            yield loaded_order(told, self._db.execute(OF_ORDER, of_order).fetchall())
 
     def events(self, kind: str | None = None) -> Iterator[tuple[int, int, str, dict[str, Any]]]:
         """Yield (seq, wall, kind, body), oldest first."""
@@ -463,23 +420,33 @@ class Journal:
         return True
 
 
-EPOCH = 1_577_836_800
-"""2020-01-01: order numbers of a fresh journal count from here."""
+ID_EVERY = 100_000_000
+"""ns: the clock hands out numbers as fast as the order rate limit lets orders take them."""
+ID_EPOCH = 15_778_368_000
+"""2020-01-01 in those units."""
+ID_WRAP = (1 << 32) - (1 << 24)
+ID_APART = 1 << 20
+"""How far from the clock's number a journal may begin: another one is hardly ever near."""
+
+
+def _first_id(wall: Ns) -> int:
+    salt = int.from_bytes(hashlib.sha256(str(wall).encode()).digest()[:4], "big") % ID_APART
+    return (wall // ID_EVERY - ID_EPOCH + salt) % ID_WRAP
+
+
+def _remedy(bad: Exception) -> str:
+    """Say what to do about a journal that cannot be opened."""
+    busy = isinstance(bad, sqlite3.OperationalError) and "locked" in str(bad)
+    if busy:
+        return "another program has it open; end that, then start again"
+    if isinstance(bad, sqlite3.OperationalError | OSError):
+        return "make its directory writable, with room, then start again"
+    return (
+        "keep the file, check the venues by hand, move it away, and let `hedged flatten` settle "
+        "what is open"
+    )
 
 
 def _link(last: str, seq: int, wall: int, kind: str, text: str) -> str:
     """Return the hash that chains one decision to the one before it."""
     return hashlib.sha256(f"{last}{seq}{wall}{kind}{text}".encode()).hexdigest()
-
-
-def _jsonable(value: object) -> object:
-    """Render dataclasses, enums and containers as plain JSON values."""
-    if hasattr(value, "__dataclass_fields__"):
-        return {f.name: _jsonable(getattr(value, f.name)) for f in fields(value)}  # type: ignore[arg-type]  # checked by the line above
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, dict):
-        return {str(k): _jsonable(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_jsonable(v) for v in value]
-    return value

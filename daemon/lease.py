@@ -1,7 +1,9 @@
 """One daemon per state directory: an flock that the kernel releases with the process."""
 
+import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,7 +30,7 @@ class Lease:
         """
         self.path = state_dir / NAME
         state_dir.mkdir(parents=True, exist_ok=True)
-        self._fd: int | None = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd: int | None = _open(self.path)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as held:
@@ -38,8 +40,9 @@ class Lease:
                 f"{self.path}: another hedged ({holder}) runs on this state directory; "
                 "stop it, or give another --state-dir"
             ) from held
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full or read-only disk: the lock holds, without our name
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
         """Release the lease; safe to call twice."""
@@ -57,6 +60,16 @@ class Lease:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _open(path: Path) -> int:
+    """Open the lease; one that is there can be locked even where nothing can be written (F39)."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as bad:
+        if bad.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT) or not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _holder(fd: int) -> str:

@@ -4,18 +4,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from daemon.account import AccountReader
 from daemon.core import Core
 from daemon.inbox import Inbox
 from daemon.metrics import RunMetrics
 from daemon.narrator import Narrator
 from daemon.outbox import Outbox
 from daemon.resolver import Resolver
-from exchanges.errors import VenueError
+from daemon.venue_watch import VenueWatch
+from exchanges.errors import VenueError, VenueForbidden, VenueUnreachable
 from exchanges.port import VenuePort, WallClock
 from safety.reasons import Reason
 from strategy.decide import unhedged
-from strategy.domain import Mode, Now, Ns, Venue, VenueEvent, plain
-from strategy.events import CyclePhase, FundingSeen, LatchMoved, Seen, StopAsked
+from strategy.domain import Mode, Now, Ns, StreamState, Surface, Venue, VenueEvent, bps_text, plain
+from strategy.events import CyclePhase, LatchMoved, Seen, StopAsked
 from strategy.params import SECOND
 from strategy.world import Order, World
 
@@ -29,9 +31,12 @@ POSITION_EVERY = Ns(5 * SECOND)
 POSITION_SOON = Ns(SECOND // 2)
 """While closing down or flattening."""
 FILLS_EVERY = Ns(SECOND)
+MARGIN_EVERY = Ns(5 * SECOND)
+"""Margin, leverage and mark prices."""
+CLOCK_EVERY = Ns(10 * SECOND)
 ACCOUNT_EVERY = Ns(60 * SECOND)
-"""Funding payments and the venues' clocks."""
-MAX_SKEW = Ns(SECOND)
+"""Funding and fees."""
+NEVER = Ns(-(1 << 62))
 PROGRESS_EVERY = Ns(10 * SECOND)
 STOP_LIMIT = Ns(27 * SECOND)
 """After this an orderly stop gives up and names what is left (systemd allows 45 s)."""
@@ -46,7 +51,9 @@ class _Poll:
     positions_at: Ns = Ns(0)
     fills_at: Ns = Ns(0)
     progress_at: Ns = Ns(0)
-    account_at: Ns = Ns(0)
+    margin_at: Ns = NEVER
+    clock_at: Ns = NEVER
+    account_at: Ns = NEVER
     resolving: set[int] | None = None
     reading: bool = False
 
@@ -73,16 +80,29 @@ class Loop:
         self._patience = patience
         self._idle_at = clock.mono()
         self.inbox = Inbox()
+        self._account = AccountReader(ports, core.journal, self.inbox.put, clock)
+        self._watch = VenueWatch(core, ports, resolver, narrator, clock, self.inbox.put)
+        self._acts: list[Callable[[Now], None]] = []
         self._poll_state = _Poll(resolving=set())
         self._mismatch: dict[Venue, int] = {}
         self._stop_at: Ns | None = None
         self._done_at: Ns | None = None
+        self._streams: list[asyncio.Task[None]] = []
+        self.flatten_by: Ns | None = None
+        """Monotonic time at which a flatten ends, whatever is left; None: it keeps trying."""
+        self.on_turn: Callable[[], bool] = lambda: False
+        """Called before every decision; true when too much time was lost since the last (F36)."""
         self.on_tick: Callable[[World], None] = lambda _: None
         """Called after every completed decision (watchdog, status)."""
 
     def now(self) -> Now:
         """Read both clocks."""
         return Now(self._clock.mono(), self._clock.wall())
+
+    def soon(self, act: Callable[[Now], None]) -> None:
+        """Run something between two decisions, where a failure ends the run in order."""
+        self._acts.append(act)
+        self.inbox.poke()
 
     def stop(self, *, flatten: bool) -> None:
         """Ask for an orderly stop; safe from a signal handler."""
@@ -92,28 +112,54 @@ class Loop:
         """Trade until the end; returns the exit code."""
         async with asyncio.TaskGroup() as tasks:
             ttl = self.core.settings.limits.approval_ttl
-            outbox = Outbox(self._ports, self.inbox, self.now, tasks, self._metrics, ttl)
-            background = [tasks.create_task(p.stream(self._sink)) for p in self._ports.values()]
-            background.append(tasks.create_task(self._poll(tasks)))
-            code = await self._work(outbox)
-            for task in background:
+            outbox = Outbox(
+                self._ports, self.inbox, self.now, tasks, self._metrics, ttl, self._narrator
+            )
+            self._streams = self._stream(tasks)
+            poll = tasks.create_task(self._poll(tasks))
+            code = await self._work(outbox, tasks)
+            for task in (*self._streams, poll):
                 task.cancel()
         return code
+
+    def _stream(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        return [tasks.create_task(p.stream(self._sink)) for p in self._ports.values()]
+
+    def _forget_streams(self, tasks: asyncio.TaskGroup) -> None:
+        """After lost time: what sockets still hold is old, so open new ones and read everything."""
+        for task in self._streams:
+            task.cancel()
+        now = self.now()
+        self.inbox.drain_streams()
+        for venue in self._ports:
+            for surface in Surface:
+                self.core.on(Seen(StreamState(venue, surface, up=False), now, "stream"))
+        self._streams = self._stream(tasks)
+        self._poll_state.positions_at = self._poll_state.fills_at = NEVER
 
     def _sink(self, event: VenueEvent) -> None:
         self.inbox.put(Seen(event, self.now(), "stream"))
 
-    async def _work(self, outbox: Outbox) -> int:
+    async def _work(self, outbox: Outbox, tasks: asyncio.TaskGroup) -> int:
         """Decide after every event, and on time alone."""
         while True:
             await self.inbox.wait(IDLE)
+            if self.on_turn():
+                self._forget_streams(tasks)
             for event in self.inbox.drain():
+                self.core.on(event)
+                self._account.heard(event, self.core.world)
+                self._watch.heard(event)
+            while self._acts:
+                self._acts.pop(0)(self.now())
+            for event in self._account.readiness(self.core.world):
                 self.core.on(event)
             fill_at = self.core.world.naked_since
             commands = self.core.tick()
             if commands or self.core.world.cycle.phase is CyclePhase.HOLD:
                 self._idle_at = self._clock.mono()
             outbox.dispatch(commands, fill_at)
+            self._watch.ticked(tasks)
             self.on_tick(self.core.world)
             code = self._finished(outbox)
             if code is not None:
@@ -129,7 +175,7 @@ class Loop:
         if w.mode is Mode.HALTED and not any(w.live()) and not outbox.pending:
             return self._halted(w)
         if w.mode is not Mode.RUNNING:
-            return self._give_up(w, now)
+            return self._overdue(w, now) or self._give_up(w, now)
         if w.stopping and quiet:
             return self._stopped(w, now)
         if w.cycle.phase is CyclePhase.DONE and quiet:
@@ -141,6 +187,14 @@ class Loop:
         if w.stopping and w.flatten_on_stop and w.reason == Reason.OPERATOR.value:
             self.core.on(LatchMoved(Mode.RUNNING, "", self.now()))
             return EXIT_OK
+        return EXIT_HUMAN if self.core.journal.lost else EXIT_HALTED
+
+    def _overdue(self, w: World, now: Now) -> int | None:
+        """End a flatten that has a limit, with what is left named, rather than try for ever."""
+        if self.flatten_by is None or now.mono < self.flatten_by:
+            return None
+        left = " ".join(f"{v} {plain(leg.position)}" for v, leg in w.legs.items())
+        self.core.on(LatchMoved(Mode.HALTED, f"{w.reason}; residual {left}", now))
         return EXIT_HALTED
 
     def _stopped(self, w: World, now: Now) -> int | None:
@@ -229,17 +283,24 @@ class Loop:
         state = self._poll_state
         try:
             ending = w.mode is not Mode.RUNNING or w.stopping or self._done_at is not None
-            every = POSITION_SOON if ending else POSITION_EVERY
+            every = POSITION_SOON if ending or self._account.suspects else POSITION_EVERY
             due: list[Callable[[Venue], Awaitable[None]]] = []
-            if now.mono - state.positions_at >= every:
+            if now.mono - state.positions_at >= every or self._watch.positions_due(now):
                 state.positions_at = now.mono
                 due.append(self._read_position)
             if now.mono - state.fills_at >= FILLS_EVERY:
                 state.fills_at = now.mono
                 due.append(self._read_fills)
+            if now.mono - state.margin_at >= MARGIN_EVERY:
+                state.margin_at = now.mono
+                due.append(self._account.margin)
+            if now.mono - state.clock_at >= CLOCK_EVERY:
+                state.clock_at = now.mono
+                due.append(self._account.clock)
             if now.mono - state.account_at >= ACCOUNT_EVERY:
                 state.account_at = now.mono
-                due.append(self._read_account)
+                due.append(self._account.slow)
+            due += [self._account.rules, *self._watch.due(now)]
             for venue in self._ports:
                 await self._read_venue(venue, due)
         finally:
@@ -248,19 +309,25 @@ class Loop:
     async def _read_venue(
         self, venue: Venue, due: list[Callable[[Venue], Awaitable[None]]]
     ) -> None:
-        try:
-            for read in due:
+        for read in due:
+            try:
                 await read(venue)
-        except VenueError as bad:
-            key = f"{venue}:{bad}"
-            self._narrator.once(
-                "warning", "VENUE", "read_failed", key, venue=venue.value, why=str(bad)
-            )
+            except VenueForbidden as bad:
+                self._account.refused(venue, str(bad))
+                return
+            except VenueError as bad:
+                key = f"{venue}:{bad}"
+                self._narrator.once(
+                    "warning", "VENUE", "read_failed", key, venue=venue.value, why=str(bad)
+                )
+                if isinstance(bad, VenueUnreachable):
+                    return  # the next one would wait for its deadline, too
 
     async def _read_position(self, venue: Venue) -> None:
         position = await self._ports[venue].position()
         at = self.now()
         self.inbox.put(Seen(position, at, "rest"))
+        self._account.granted(self.core.world, venue)
         self._compare(venue, position.qty, at)
 
     def _compare(self, venue: Venue, stated: int, at: Now) -> None:
@@ -303,18 +370,6 @@ class Loop:
             if fill.client_id in ids:
                 self.inbox.put(Seen(fill, self.now(), "rest"))
 
-    async def _read_account(self, venue: Venue) -> None:
-        """Book new funding payments, and measure the venue's clock."""
-        port, journal = self._ports[venue], self.core.journal
-        since = journal.last_funding_at(venue) or journal.born
-        for payment in await port.funding_payments(since):
-            self.inbox.put(FundingSeen(payment, self.now()))
-        before = self._clock.wall()
-        offset = await port.server_time() - (before + self._clock.wall()) // 2
-        if abs(offset) > MAX_SKEW:
-            ms = offset // 1_000_000
-            self._narrator.line("warning", "ALERT", "clock", venue=venue.value, offset_ms=ms)
-
     def _alert_idle(self, w: World, now: Now) -> None:
         """Alert while nothing has been sent for long and nothing rests."""
         idle = now.mono - self._idle_at
@@ -332,6 +387,7 @@ class Loop:
             backpack=plain(w.primary.position),
             grvt=plain(w.hedge_leg.position),
             net=plain(w.net),
+            basis_bps="unknown" if w.basis is None else bps_text(w.basis.mean),
             day_pnl="unknown" if pnl is None else plain(pnl // 1_000_000 * 1_000_000),
             mode=w.mode.name,
             degraded=self._metrics.degraded,

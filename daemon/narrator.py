@@ -1,17 +1,21 @@
 """Turns World changes into the log lines of contract section 4: one line per state change."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from daemon.metrics import RunMetrics, average_price, slippage
+from daemon.tca import PARTS, HedgeTca
 from safety.gate import Denied
 from strategy.depth import fetch_bbo
 from strategy.domain import (
+    Instrument,
     Mode,
     Now,
+    OrderView,
     Purpose,
     Px,
     Quote,
+    Side,
     StreamState,
     Venue,
     bps_text,
@@ -36,6 +40,7 @@ from strategy.events import (
     RoutePhase,
     Seen,
     StopAsked,
+    VenueRead,
     Verdict,
 )
 from strategy.intents import Say
@@ -58,25 +63,41 @@ class Narrator:
     def __init__(self, sink: LogSink, metrics: RunMetrics) -> None:
         self.sink = sink
         self.metrics = metrics
+        self.recorder: Callable[[str, Mapping[str, Field]], int] | None = None
+        """Journals an alert; its number makes the alert's id, which the line then carries."""
         self._said: dict[str, str] = {}
+        self._fallbacks: set[str] = set()
+        """Fallbacks of the running hedge that were counted."""
 
     # --- plain words -----------------------------------------------------------------------
 
     def line(self, level: str, tag: str, event: str, **fields: Field) -> None:
         """Write one line."""
+        if tag == "ALERT" and self.recorder is not None:
+            fields["alert"] = f"a-{self.recorder(event, fields)}"
         self.sink.emit(level, tag, event, fields)
 
-    def once(self, level: str, tag: str, event: str, key: str, **fields: Field) -> None:
-        """Write one line unless the last one of this event had the same key."""
+    def once(self, level: str, tag: str, event: str, key: str, **fields: Field) -> bool:
+        """Write one line unless the last one of this event had the same key; true if written."""
         slot = f"{tag}.{event}.{fields.get('venue', '')}"
         if self._said.get(slot) == key:
-            return
+            return False
         self._said[slot] = key
         self.line(level, tag, event, **fields)
+        return True
 
     def say(self, say: Say) -> None:
-        """Write what a decision wants said."""
-        self.once(say.level, say.tag, say.event, say.key, **dict(say.fields))
+        """Write what a decision wants said; a fallback is counted once per hedge and reason."""
+        fields = dict(say.fields)
+        if say.event == "degraded":
+            self._fallback(say.key, str(fields.pop("why")), **fields)
+            return
+        self.once(say.level, say.tag, say.event, say.key, **fields)
+
+    def _fallback(self, key: str, why: str, **fields: Field) -> None:
+        if key not in self._fallbacks:
+            self._fallbacks.add(key)
+            self.degraded(why, **fields)
 
     def degraded(self, why: str, **fields: Field) -> None:
         """Count, log and alert a bounded fallback: never silent."""
@@ -84,10 +105,10 @@ class Narrator:
         self.line("warning", "SMART_ROUTING", "degraded", why=why, **fields)
         self.line("warning", "ALERT", "degraded", why=why, count=self.metrics.degraded, **fields)
 
-    def denied(self, denied: Denied) -> None:
-        """Say what the gate refused, once per reason."""
+    def denied(self, denied: Denied) -> bool:
+        """Say what the gate refused, once per reason; true when it was said."""
         draft = denied.draft
-        self.once(
+        return self.once(
             "warning",
             "SAFETY",
             "denied",
@@ -110,10 +131,25 @@ class Narrator:
         """Say what the emergency path waits for, once."""
         self.once("warning", "EMERGENCY", "waiting", f"{w.mode}:{why}", why=why, **_positions(w))
 
+    def heard(self, event: Event) -> None:
+        """Alert that a venue kept us from trading with ourselves: somebody else trades (F17).
+
+        It may be told of an order that has already ended, and then changes nothing in the World.
+        """
+        what = event.event if isinstance(event, Seen) else None
+        if isinstance(what, OrderView) and what.reason.upper().startswith("SELF"):
+            number = what.client_id or 0
+            self.once(
+                "error", "ALERT", "self_trade", str(number),
+                venue=what.venue.value, order=number, why=what.reason,
+            )  # fmt: skip
+
     # --- world changes ---------------------------------------------------------------------
 
-    def changed(self, before: World, after: World, event: Event) -> None:  # noqa: C901, PLR0912 - one dispatch
-        """Say what one event changed."""
+    def changed(  # noqa: C901, PLR0912 - one dispatch
+        self, before: World, after: World, event: Event, tca: HedgeTca | None = None
+    ) -> None:
+        """Say what one event changed; ``tca`` is the record of the hedge that it ended."""
         match event:
             case OrderPlanned():
                 self._planned(after, event)
@@ -122,7 +158,7 @@ class Narrator:
             case HedgeMoved():
                 self._hedge_moved(event)
             case HedgeEnded():
-                self._hedge_ended(before, event)
+                self._hedge_ended(before, event, tca)
             case CycleMoved():
                 self._cycle_moved(before, after, event)
             case LatchMoved():
@@ -147,6 +183,9 @@ class Narrator:
                     price=plain(event.px),
                     reason=event.reason,
                 )
+            case VenueRead() if isinstance(event.fact, Instrument):
+                if event.fact != before.legs[event.venue].instrument:
+                    self._rules(event.fact)
             case _:
                 pass
         if isinstance(event, Seen) and isinstance(event.event, StreamState):
@@ -209,15 +248,6 @@ class Narrator:
             book_age_ms=(leg.book.age(event.at.mono) // 1_000_000) if leg.book else -1,
             hedge=f"h-{event.hedge_id}",
         )
-        if event.passive_until > event.at.mono:
-            rest = (event.passive_until - event.at.mono) // 1_000_000
-            self.line(
-                "info",
-                "SMART_ROUTING",
-                "passive",
-                why=f"rest at BBO-1tick up to {rest} ms",
-                hedge=f"h-{event.hedge_id}",
-            )
 
     def _hedge_moved(self, event: HedgeMoved) -> None:
         hedge = f"h-{event.hedge_id}"
@@ -227,10 +257,11 @@ class Narrator:
             self.line("warning", "EMERGENCY", "hedge_late", why=event.why, hedge=hedge)
             self.line("warning", "ALERT", "hedge_late", hedge=hedge)
 
-    def _hedge_ended(self, before: World, event: HedgeEnded) -> None:
+    def _hedge_ended(self, before: World, event: HedgeEnded, tca: HedgeTca | None) -> None:
         hedge = before.hedge
         if hedge is None:
             return
+        self._fallbacks.clear()
         self.metrics.hedge_ended(hedge, event.failed)
         fields: dict[str, Field] = {
             "iterations": hedge.iterations,
@@ -241,10 +272,35 @@ class Narrator:
             "elapsed_ms": _elapsed(hedge, event.at),
             "hedge": f"h-{hedge.hedge_id}",
         }
+        if tca is not None and tca.filled:
+            fields["shortfall_bps"] = _bps(tca, tca.shortfall)
+            fields["maker_share"] = _share(tca)
         if event.failed:
             self.line("error", "SMART_ROUTING", "failed", **fields)
         else:
             self.line("info", "SMART_ROUTING", "filled", **fields)
+        if tca is not None:
+            self._tca(tca)
+
+    def _tca(self, tca: HedgeTca) -> None:
+        """Say what the hedge cost, part by part."""
+        self.line(
+            "info",
+            "METRICS",
+            "tca",
+            hedge=tca.name,
+            side=str(Side(tca.side)),
+            phase=tca.phase,
+            filled=plain(tca.filled),
+            vwap="unknown" if tca.vwap is None else plain(tca.vwap),
+            arrival_mid=plain(tca.arrival_mid),
+            shortfall=plain(tca.shortfall),
+            shortfall_bps=_bps(tca, tca.shortfall),
+            **{f"{name}_bps": _bps(tca, getattr(tca.parts, name)) for name in PARTS[:-1]},
+            maker_share=_share(tca),
+            elapsed_ms=tca.elapsed // 1_000_000,
+            naked_base_seconds=plain((tca.naked or 0) // 1_000_000_000),
+        )
 
     def _cycle_moved(self, before: World, after: World, event: CycleMoved) -> None:
         if event.phase in (CyclePhase.BUILD, CyclePhase.DONE):
@@ -327,6 +383,8 @@ class Narrator:
                 "error", "ALERT", "quarantined", order=order.request.client_id, why=order.reason
             )
         ended = order.state.over and not known.state.over
+        if ended and order.state is OrderState.DEAD and purpose is Purpose.HEDGE:
+            self._refused_hedge(order)
         if purpose in (Purpose.OPEN, Purpose.CLOSE):
             self._maker(purpose, known, order, ended)
         elif purpose is Purpose.HEDGE and ended and 0 < order.cum < order.request.qty:
@@ -351,6 +409,26 @@ class Narrator:
                 reason=order.reason,
                 **_positions(w),
             )
+
+    def _rules(self, rules: Instrument) -> None:
+        """Alert that a venue has changed its rules while we trade (F14)."""
+        self.line(
+            "warning",
+            "ALERT",
+            "instrument_changed",
+            venue=rules.venue.value,
+            tick=plain(rules.tick),
+            step=plain(rules.step),
+            min_qty=plain(rules.min_qty),
+            min_notional=plain(rules.min_notional),
+        )
+
+    def _refused_hedge(self, order: Order) -> None:
+        """Count that the router must back off; a post-only order that would cross is no fault."""
+        if not order.crossed:
+            venue, hedge = order.request.venue.value, f"h-{order.draft.hedge_id}"
+            why = f"{venue} refused a hedge: {order.reason}"
+            self._fallback(f"{hedge}:refused", why, order=order.request.client_id, hedge=hedge)
 
     def _maker(self, purpose: Purpose, known: Order, order: Order, ended: bool) -> None:
         tag = "OPEN" if purpose is Purpose.OPEN else "CLOSE"
@@ -380,6 +458,16 @@ class Narrator:
 
 def _elapsed(hedge: Hedge, at: Now) -> int:
     return ((hedge.last_over_at or at.mono) - hedge.fill_at) // 1_000_000
+
+
+def _bps(tca: HedgeTca, amount: int) -> str:
+    value = tca.bps(amount)
+    return "unknown" if value is None else bps_text(value)
+
+
+def _share(tca: HedgeTca) -> str:
+    share = tca.maker_share
+    return "unknown" if share is None else plain(share * 1000)
 
 
 def _round(value: Quote | None) -> int:

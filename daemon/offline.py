@@ -66,6 +66,10 @@ class Offline:
             "legs": {v.value: plain(self._journal.ledger(v).position) for v in Venue},
         }
 
+    def residual(self) -> str:
+        """Return what both venues still held when the last run ended latched; empty for flat."""
+        return self._journal.meta("residual") or ""
+
     def close(self) -> None:
         """Release the journal."""
         self._journal.close()

@@ -1,14 +1,17 @@
 """Carries commands to the venues and their outcomes back. Decides nothing, retries nothing."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from daemon.core import CancelOrder, Command, Send
 from daemon.inbox import Inbox
 from daemon.metrics import RunMetrics
+from daemon.narrator import Narrator
 from exchanges.port import (
     Accepted,
     CancelAccepted,
+    CancelOutcome,
     InDoubt,
     Outcome,
     Refused,
@@ -17,9 +20,17 @@ from exchanges.port import (
 from strategy.domain import ClientId, Now, Ns, Venue
 from strategy.events import OrderAnswered, Seen, Verdict
 
+CANCELS_FAILING = 3
+"""Cancels in a row that a venue did not take before a person is told (F59)."""
+
 
 class Outbox:
-    """One task per command, inside the daemon's task group."""
+    """One task per command, inside the daemon's task group.
+
+    Attributes:
+        pending: commands under way.
+        counts: cancels that were not simply taken, by ``"venue what"``.
+    """
 
     def __init__(
         self,
@@ -29,6 +40,7 @@ class Outbox:
         tasks: asyncio.TaskGroup,
         metrics: RunMetrics,
         approval_ttl: Ns,
+        narrator: Narrator | None = None,
     ) -> None:
         self._ports = ports
         self._inbox = inbox
@@ -36,7 +48,10 @@ class Outbox:
         self._tasks = tasks
         self._metrics = metrics
         self._approval_ttl = approval_ttl
+        self._narrator = narrator
         self.pending = 0
+        self.counts: Counter[str] = Counter()
+        self._failing: Counter[Venue] = Counter()
 
     def dispatch(self, commands: list[Command], fill_at: Ns | None) -> None:
         """Start every command; ``fill_at`` is when the running hedge's oldest fill arrived."""
@@ -68,10 +83,30 @@ class Outbox:
             outcome = await self._ports[command.venue].cancel(command.ref)
             if isinstance(outcome, CancelAccepted) and outcome.view is not None:
                 self._inbox.put(Seen(outcome.view, self._now(), "cancel"))
+            self._told(command, outcome)
             # Every other answer leaves the order as it is: the resolver looks it up (REQ-5).
             self._inbox.poke()
         finally:
             self.pending -= 1
+
+    def _told(self, command: CancelOrder, outcome: CancelOutcome) -> None:
+        """Count and say what a cancel met; a venue that takes none is alerted (F59)."""
+        venue, number = command.venue, command.ref.client_id
+        failed = isinstance(outcome, InDoubt)
+        self._failing[venue] = self._failing[venue] + 1 if failed else 0
+        if isinstance(outcome, CancelAccepted):
+            return
+        what = "cancel_failed" if failed else "cancel_unknown"
+        why = outcome.why if isinstance(outcome, InDoubt) else outcome.code
+        self.counts[f"{venue} {what}"] += 1
+        if self._narrator is None:
+            return
+        level, key = ("warning" if failed else "info"), f"{number}:{why}"
+        self._narrator.once(level, "VENUE", what, key, venue=venue.value, order=number, why=why)
+        if self._failing[venue] == CANCELS_FAILING:
+            self._narrator.line(
+                "error", "ALERT", "cancels_fail", venue=venue.value, order=number, why=why
+            )
 
 
 def answered(client_id: ClientId, outcome: Outcome, at: Now) -> OrderAnswered:

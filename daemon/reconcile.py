@@ -6,16 +6,19 @@ never traded over and never invented away (REQ-27). A refused start says what di
 type.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from daemon.core import Core
+from daemon.dark import DarkPort
 from daemon.journal import Journal
 from daemon.narrator import Narrator
 from daemon.resolver import Resolver
-from exchanges.port import VenuePort
+from exchanges.errors import VenueMalformed
+from exchanges.port import CancelAccepted, CancelOutcome, InDoubt, VenuePort
 from strategy.domain import (
     Fees,
+    Fill,
     Instrument,
     Mode,
     Now,
@@ -30,15 +33,17 @@ from strategy.domain import (
     plain,
 )
 from strategy.events import Adopted, CancelAsked, Event, OrderLoaded, Seen
-from strategy.fold import KEEP_FINISHED, fold, initial
+from strategy.fold import KEEP_FINISHED, fold, initial, match_order
 from strategy.params import SECOND
-from strategy.world import Leg, Order, World
+from strategy.world import Leg, Order, OrderState, World
 
 RESOLVE_LIMIT = 30.0
 """Seconds that the orders of the last run may take to resolve."""
 COMPARE_TRIES = 3
 COMPARE_WAIT = 0.5
 """Seconds between comparisons of positions that differ."""
+UNDER_WAY = Ns(3 * SECOND)
+"""What began or ended so shortly before a question may not be in its answer."""
 CLEAR_TRIES = 20
 CATCH_UP = Ns(60 * SECOND)
 """How far before the newest known fill the venues are read again."""
@@ -50,30 +55,95 @@ class StartRefused(Exception):  # noqa: N818 - a decision, not a fault
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One difference between the journal and a venue."""
+    """One difference between the journal and a venue.
+
+    ``kind``: ``position``; ``open_order`` (rests, and no order of ours is known by its id);
+    ``ended_order`` (ours, over by our books, and yet it rests); ``lost_order`` (rests by our books,
+    and the venue does not list it); ``fill`` (of no order of ours).
+    """
 
     kind: str
     venue: Venue
     detail: str
+    view: OrderView | None = None
+    """What the venue says of the order, where it says anything."""
 
 
 def findings(
     w: World, positions: Mapping[Venue, Position], resting: Mapping[Venue, tuple[OrderView, ...]]
 ) -> list[Finding]:
-    """Return everything that our own orders do not explain."""
+    """Return everything that our own orders do not explain, when nothing of ours is under way."""
     found = []
-    for venue, leg in w.legs.items():
-        stated = positions[venue].qty
-        if stated != leg.position:
-            detail = f"venue says {plain(stated)}, our orders add up to {plain(leg.position)}"
-            found.append(Finding("position", venue, detail))
-        for view in resting[venue]:
-            known = w.orders.get(view.client_id) if view.client_id is not None else None
-            if known is None or not known.live:
-                rest = plain(view.qty - view.cum)
-                detail = f"{view.side} {rest} at {plain(view.px)} (id {view.venue_order_id})"
-                found.append(Finding("open_order", venue, detail))
+    for venue in w.legs:
+        found += position_findings(w, positions[venue])
+        found += order_findings(w, venue, resting[venue], None)
     return found
+
+
+def position_findings(w: World, stated: Position) -> list[Finding]:
+    """Compare one venue's position with what our orders add up to."""
+    ours = w.legs[stated.venue].position
+    if stated.qty == ours:
+        return []
+    detail = f"venue says {plain(stated.qty)}, our orders add up to {plain(ours)}"
+    return [Finding("position", stated.venue, detail)]
+
+
+def order_findings(
+    w: World, venue: Venue, resting: tuple[OrderView, ...], asked: Ns | None
+) -> list[Finding]:
+    """Compare one venue's resting orders with ours.
+
+    ``asked`` is the monotonic time at which the venue was asked: what of ours began or ended later
+    than ``UNDER_WAY`` before it proves nothing. None: nothing of ours can be under way.
+    """
+    found = []
+    for view in resting:
+        known = w.orders.get(view.client_id) if view.client_id is not None else None
+        rest = plain(view.qty - view.cum)
+        detail = f"{view.side} {rest} at {plain(view.px)} (id {view.venue_order_id})"
+        if known is None or known.request.venue is not venue:
+            found.append(Finding("open_order", venue, detail, view))
+        elif not known.live and _before(known.over_at, asked):
+            found.append(Finding("ended_order", venue, detail, view))
+    listed = {view.client_id for view in resting}
+    for order in w.live(venue):
+        client_id = order.request.client_id
+        rests = order.state is OrderState.LIVE and order.request.tif is Tif.GTC
+        if rests and client_id not in listed and _before(order.sent.mono, asked):
+            found.append(Finding("lost_order", venue, f"order {client_id}"))
+    return found
+
+
+def _before(at: Ns | None, asked: Ns | None) -> bool:
+    return asked is None or at is None or at < asked - UNDER_WAY
+
+
+def fill_findings(
+    w: World, fills: Iterable[Fill], booked: Callable[[Fill], bool]
+) -> list[tuple[Finding, Fill]]:
+    """Return the executions that no order of ours explains and the journal does not have."""
+    found = []
+    for fill in fills:
+        ours = match_order(w, fill.venue, fill.client_id, fill.venue_order_id)
+        if ours is None and not booked(fill):
+            detail = f"{fill.side} {plain(fill.qty)} at {plain(fill.px)} (trade {fill.trade_id})"
+            found.append((Finding("fill", fill.venue, detail), fill))
+    return found
+
+
+def refusal(w: World, found: list[Finding]) -> str:
+    """Say in one line everything that differs, and what to type."""
+    differs = "; ".join(f"{f.venue} {f.kind} differs: {f.detail}" for f in found)
+    moved = {f.venue for f in found if f.kind == "position"}
+    orphan = "" if w.orders or moved != set(w.legs) else "an orphan pair (no journal of it): "
+    return f"{orphan}{differs}; close it by hand or with `hedged flatten`, then start again"
+
+
+def booked(journal: Journal, fill: Fill) -> bool:
+    """True when the journal has an execution, or the order that it is of."""
+    ours = fill.client_id is not None and journal.knows(fill.client_id)
+    return ours or journal.has_fill(fill.venue, fill.trade_id)
 
 
 def load_world(
@@ -137,11 +207,15 @@ class Reconciler:
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._core = core
-        self._ports = ports
+        self._ports = {v: p for v, p in ports.items() if not isinstance(p, DarkPort)}
+        """The venues that answer: all, but for a flatten that may not wait for one (item 5)."""
         self._resolver = resolver
         self._narrator = narrator
         self._now = now
         self._sleep = sleep
+
+    def _live(self) -> list[Order]:
+        return [o for o in self._core.world.live() if o.request.venue in self._ports]
 
     async def orders(self) -> None:
         """Cancel whatever the last run left resting, and resolve every order to its end.
@@ -152,7 +226,7 @@ class Reconciler:
             StartRefused: a venue could not state an order's end in time.
         """
         deadline = self._now().mono + int(RESOLVE_LIMIT * SECOND)
-        while live := list(self._core.world.live()):
+        while live := self._live():
             if self._now().mono > deadline:
                 names = ", ".join(str(o.request.client_id) for o in live)
                 raise StartRefused(
@@ -160,7 +234,8 @@ class Reconciler:
                     "check the venue, then start again"
                 )
             await self._cancel(live)
-            for order in self._resolver.due(self._core.world, self._now()):
+            due = self._resolver.due(self._core.world, self._now())
+            for order in (o for o in due if o.request.venue in self._ports):
                 expected = self._core.world.legs[order.request.venue].position
                 for event in await self._resolver.resolve(order, expected):
                     self._apply(event)
@@ -175,7 +250,16 @@ class Reconciler:
             if request.tif is Tif.GTC and again:
                 self._apply(CancelAsked(request.client_id, now, "left by the last run"))
                 ref = OrderRef(request.client_id, request.symbol, order.venue_order_id)
-                await self._ports[request.venue].cancel(ref)
+                self._told(request.venue, await self._ports[request.venue].cancel(ref))
+
+    def _told(self, venue: Venue, outcome: CancelOutcome) -> None:
+        """Say what a cancel met that was not simply taken."""
+        if isinstance(outcome, CancelAccepted):
+            return
+        why = outcome.why if isinstance(outcome, InDoubt) else f"unknown order {outcome.code}"
+        self._narrator.once(
+            "warning", "RECONCILE", "cancel_failed", f"{venue}:{why}", venue=venue.value, why=why
+        )
 
     def _apply(self, event: Event) -> None:
         self._core.on(event)
@@ -194,17 +278,44 @@ class Reconciler:
                     self._apply(Seen(fill, self._now(), "rest"))
 
     async def positions(self) -> list[Finding]:
-        """Read positions and resting orders of both venues and compare."""
+        """Read positions and resting orders of both venues and compare.
+
+        Raises:
+            VenueMalformed: a venue does not make up its mind.
+        """
         stated, resting = {}, {}
         for venue, port in self._ports.items():
-            stated[venue] = await port.position()
             resting[venue] = await port.open_orders()
+            stated[venue] = await self._agreed(port)
             self._apply(Seen(stated[venue], self._now(), "rest"))
-        found = findings(self._core.world, stated, resting)
-        for item in found:
-            self._narrator.line(
-                "error", "RECONCILE", item.kind, venue=item.venue.value, what=item.detail
-            )
+        return findings(self._core.world, stated, resting)
+
+    async def _agreed(self, port: VenuePort) -> Position:
+        """Read a position until two answers agree: one empty answer is not flat (F74).
+
+        Raises:
+            VenueMalformed: they never do, while nothing of ours trades.
+        """
+        last = await port.position()
+        for _ in range(COMPARE_TRIES):
+            stated = await port.position()
+            if stated.qty == last.qty:
+                return stated
+            last = stated
+            await self._sleep(COMPARE_WAIT)
+        raise VenueMalformed(f"{port.venue} states another position each time: {plain(last.qty)}")
+
+    async def _foreign_fills(self) -> list[Finding]:
+        """Return what others traded on our accounts since the journal's newest fill (F25, F76)."""
+        found = []
+        journal = self._core.journal
+        for venue, port in self._ports.items():
+            newest = journal.last_fill_at(venue)
+            if not newest:
+                continue  # a fresh journal knows nothing of what was before it
+            fills = await port.fills(Ns(newest + 1))
+            known = fill_findings(self._core.world, fills, lambda f: booked(journal, f))
+            found += [finding for finding, _ in known]
         return found
 
     async def start(self) -> None:
@@ -221,13 +332,10 @@ class Reconciler:
             if not found:
                 break
             await self._sleep(COMPARE_WAIT)
+        foreign = await self._foreign_fills()
+        self._say([*found, *foreign])
         if found:
-            first = found[0]
-            raise StartRefused(
-                f"{first.venue} {first.kind} differs: {first.detail}"
-                f"{f' (and {len(found) - 1} more)' if len(found) > 1 else ''}; "
-                "close it by hand or with `hedged flatten`, then start again"
-            )
+            raise StartRefused(refusal(self._core.world, [*found, *foreign]))
         w = self._core.world
         self._narrator.line(
             "info",
@@ -239,6 +347,13 @@ class Reconciler:
             orders=sum(1 for _ in w.live()),
         )
 
+    def _say(self, found: list[Finding]) -> None:
+        for item in found:
+            level = "warning" if item.kind == "fill" else "error"
+            self._narrator.line(
+                level, "RECONCILE", item.kind, venue=item.venue.value, what=item.detail
+            )
+
     async def _clear(self) -> None:
         """Cancel every order on both venues, whoever's, until none rests.
 
@@ -249,7 +364,7 @@ class Reconciler:
         for _ in range(CLEAR_TRIES):
             left = []
             for venue, port in self._ports.items():
-                await port.cancel_all()
+                self._told(venue, await port.cancel_all())
                 left += [f"{venue} {o.venue_order_id}" for o in await port.open_orders()]
             if not left:
                 return
@@ -262,7 +377,7 @@ class Reconciler:
         await self.orders()
         await self.fills()
         for venue, port in self._ports.items():
-            stated = await port.position()
+            stated = await self._agreed(port)
             leg = self._core.world.legs[venue]
             extra = SignedQty(stated.qty - leg.position)
             if extra:

@@ -5,8 +5,8 @@ from math import lcm
 
 from daemon.config import EXIT_USAGE, ConfigError, RunConfig
 from safety.limits import Limits
-from strategy.domain import Instrument, Ns, Qty, Venue, plain
-from strategy.params import FOREVER, SECOND, HedgeMode, Params, PrimaryMode
+from strategy.domain import Instrument, Qty, Venue, plain
+from strategy.params import HedgeMode, Params, PrimaryMode
 
 ETH = "ETH"
 
@@ -23,7 +23,8 @@ def params_of(config: RunConfig) -> Params:
         hedge_mode=HedgeMode(config.hedge_mode),
         cap=config.max_slippage,
         min_spread=config.min_spread,
-        passive=passive_time(config),
+        risk_aversion=config.risk_aversion,
+        passive=config.passive_ns,
         max_unhedged=config.max_unhedged,
         stale=config.stale_book_ns,
         base_is_eth=config.ticker == ETH,
@@ -32,20 +33,18 @@ def params_of(config: RunConfig) -> Params:
         chunk=config.chunk_qty,
         hedge_seconds=config.hedge_seconds_per_notional,
         hedge_notional=config.hedge_notional,
+        max_clock_offset=config.clock_offset,
+        mark_band=config.mark_gap,
+        funding_guard=config.funding_guard,
     )
-
-
-def passive_time(config: RunConfig) -> Ns:
-    """Return how long a hedge may rest: less with more risk aversion, nothing at ``max``."""
-    if config.risk_aversion is None:
-        return Ns(0)
-    if config.risk_aversion == 0:
-        return FOREVER
-    return Ns(config.passive_ns * SECOND // config.risk_aversion)
 
 
 def limits_of(config: RunConfig) -> Limits:
     """Return the limits that wrap every order."""
+    leverages = (
+        (Venue.BACKPACK, config.backpack_leverage),
+        (Venue.GRVT, config.grvt_leverage),
+    )
     return Limits(
         max_position=config.max_position,
         max_daily_loss=config.max_daily_loss,
@@ -53,6 +52,17 @@ def limits_of(config: RunConfig) -> Limits:
         emergency_cap=max(config.emergency_max_bps, config.max_slippage),
         max_order=Qty(max(config.size, config.build_to, config.max_position)),
         stale=config.stale_book_ns,
+        max_orders_per_minute=config.orders_per_minute,
+        cool_down=config.cool_down,
+        max_naked_hedge=config.naked_hedge,
+        max_naked_day=config.naked_day,
+        warn_margin_ratio=config.warn_margin,
+        max_margin_ratio=config.max_margin,
+        warn_liquidation_distance=config.warn_liquidation,
+        min_liquidation_distance=config.min_liquidation,
+        max_basis=config.max_basis,
+        max_clock_offset=config.clock_offset,
+        leverage=tuple((venue, wanted) for venue, wanted in leverages if wanted is not None),
     )
 
 

@@ -33,6 +33,7 @@ def snapshot(w: World, now: Ns) -> dict[str, Any]:
 def _alerts(w: World) -> list[str]:
     """Return every condition that an operator should know now (H2: present iff it holds)."""
     found = [*w.violations, *w.forced, *w.foreign]
+    found += [f"{level.code} {level.what}" for level in w.levels]
     if w.mode is not Mode.RUNNING:
         found.append(f"latch {w.mode.name}: {w.reason}")
     if w.hedge is not None and w.hedge.phase is RoutePhase.EMERGENCY:
@@ -40,6 +41,8 @@ def _alerts(w: World) -> list[str]:
     for venue, leg in w.legs.items():
         down = [n for n, up in (("public", leg.public_up), ("private", leg.private_up)) if not up]
         found += [f"{venue} {name} stream down" for name in down]
+        if leg.facts.quarantined:
+            found.append(f"{venue} quarantined: {leg.facts.quarantined}")
         apart = leg.observed is not None and leg.observed.value.qty != leg.position
         if apart and not any(w.live(venue)):
             found.append(f"{venue} position differs from the books")
@@ -57,6 +60,7 @@ def _leg(leg: Leg, now: Ns) -> dict[str, Any]:
         "book_age_ms": None if book is None else book.age(now) // 1_000_000,
         "public_stream": "up" if leg.public_up else "down",
         "private_stream": "up" if leg.private_up else "down",
+        "quarantined": leg.facts.quarantined,
     }
 
 

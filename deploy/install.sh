@@ -31,11 +31,14 @@ fi
 make -C "$target" setup
 chmod -R go+rX "$target"
 
-install -d -m 0700 /etc/hedged
-[ -e "/etc/hedged/$ticker.toml" ] || install -m 0600 "$here/deploy/config.example.toml" "/etc/hedged/$ticker.toml"
+# The service reads its settings itself, so that a reload sees them; the keys stay readable by root only.
+install -d -m 0755 /etc/hedged
+[ -e "/etc/hedged/$ticker.toml" ] || install -m 0644 "$here/deploy/config.example.toml" "/etc/hedged/$ticker.toml"
+chmod 0644 "/etc/hedged/$ticker.toml"
 [ -e "/etc/hedged/$ticker.env" ] || install -m 0600 "$here/deploy/env.example" "/etc/hedged/$ticker.env"
 
 install -m 0644 "$here/deploy/hedged@.service" /etc/systemd/system/hedged@.service
+install -m 0644 "$here/deploy/hedged-guard@.service" /etc/systemd/system/hedged-guard@.service
 [ ! -d /etc/logrotate.d ] || install -m 0644 "$here/deploy/hedged.logrotate" /etc/logrotate.d/hedged
 systemctl daemon-reload
 
@@ -43,6 +46,6 @@ cat <<EOF
 installed. Next:
   1. settings: /etc/hedged/$ticker.toml (starts simulated; venues = "live" trades real money)
   2. keys:     /etc/hedged/$ticker.env
-  3. start:    systemctl enable --now hedged@$ticker
+  3. start:    systemctl enable --now hedged@$ticker hedged-guard@$ticker
   4. watch:    journalctl -fu hedged@$ticker
 EOF

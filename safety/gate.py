@@ -45,6 +45,8 @@ class LegRisk:
     """Monotonic time of the book; None without one."""
     up: bool
     """Both streams of the venue are up."""
+    mark: Px | None = None
+    """The venue's fresh mark: bounds an unwind where the book has no touch (F65)."""
 
     def reserved(self, side: Side) -> Qty:
         """Return the reservation of one direction."""
@@ -63,6 +65,8 @@ class RiskView:
     day_pnl: Quote | None
     unhedged: bool
     orders_last_minute: int
+    held: str = ""
+    """The standing condition of the guards that forbids opening; empty when none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,8 @@ def _shape(draft: Draft, view: RiskView, limits: Limits) -> Verdict:
 def _price(draft: Draft, view: RiskView, limits: Limits) -> Verdict:
     """Bound every price (S10): marketable by the cap, passive by the opposite touch."""
     opposite = view.leg.ask if draft.side is Side.BUY else view.leg.bid
+    if opposite is None and draft.purpose is Purpose.UNWIND:
+        opposite = view.leg.mark
     if opposite is None:
         return Reason.PRICE_CAP, "no touch to bound the price by"
     sign = draft.side.value
@@ -173,6 +179,8 @@ def _opening(draft: Draft, view: RiskView, limits: Limits, now: Now) -> Verdict:
     """Limits of orders that increase the primary leg."""
     if view.orders_last_minute >= limits.max_orders_per_minute:
         return Reason.ORDER_RATE, f"{view.orders_last_minute} orders in the last minute"
+    if view.held:
+        return Reason.HELD, view.held
     if view.unhedged:
         return Reason.UNHEDGED, f"net {plain(view.net)} is not hedged"
     sign = draft.side.value

@@ -30,8 +30,22 @@ class Reason(StrEnum):
     HALT = "operator_halt"
     """The operator asked to stop where it stands."""
     POSITION_MISMATCH = "position_mismatch"
+    JOURNAL = "journal_lost"
+    """Nothing can be made durable any more: nothing may be opened."""
+    MARGIN = "margin"
+    BASIS = "basis"
+    NAKED = "naked_exposure"
+    FORBIDDEN = "venue_forbidden"
+    CLOCK = "clock"
+    SETTINGS = "account_changed"
+    COOL_DOWN = "cool_down"
+    HELD = "held"
+    """A standing condition of the guards forbids opening; the detail names it."""
 
 
-KEEPS_POSITIONS = (Reason.HALT, Reason.POSITION_MISMATCH)
+KEEPS_POSITIONS = (
+    Reason.HALT, Reason.POSITION_MISMATCH, Reason.NAKED, Reason.FORBIDDEN, Reason.JOURNAL,
+)  # fmt: skip
 """Latches that net the exposure and stop, without closing the hedged pair: the operator asked for
-that, or the books are not to be trusted with closing anything."""
+that, the books are not to be trusted with closing anything, the venue would not take the orders, or
+closing would only add to the exposure that was too much."""

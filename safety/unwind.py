@@ -7,17 +7,19 @@ wherever it shrinks its leg, and always so once the latch has left RUNNING (S15)
 
 from dataclasses import dataclass
 
-from strategy.depth import InsufficientLiquidity, taker_cost
+from strategy.depth import InsufficientLiquidity, cap_price, taker_cost
 from strategy.domain import (
     Book,
     Bps,
     Draft,
     Instrument,
     Mode,
+    Purpose,
     Px,
     Qty,
     Side,
     SignedQty,
+    Tif,
     Venue,
     plain,
     side_of,
@@ -41,11 +43,13 @@ class UnwindLeg:
     """Orders may still trade on it, in-doubt ones included."""
     stuck: bool = False
     """Busy only with orders in doubt whose life is over: its venue cannot be asked."""
+    mark: Px | None = None
+    """The venue's fresh mark price: what an order is priced from without a usable book (F65)."""
 
     @property
     def mid(self) -> Px | None:
-        """The mid of a usable book."""
-        return self.book.mid if self.book else None
+        """The mid of a usable book, else the mark."""
+        return self.book.mid if self.book else self.mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,8 @@ def _cheapest(view: UnwindView, options: list[_Option], params: Params) -> Order
 
 def _cost(option: _Option, cap: Bps) -> Bps:
     leg = option.leg
+    if leg.book is None and leg.mark is not None:
+        return Bps(cap + leg.fee)  # the worst that the price bound allows
     cost = taker_cost(leg.book, option.side, option.qty, cap, leg.fee, leg.instrument)
     return FAR if cost is None else cost
 
@@ -187,7 +193,32 @@ def _draft(
         cap=cap,
         hedge_id=view.hedge_id,
     )
-    return place_market_order(roll, option.leg.book, option.leg.instrument, params)
+    leg = option.leg
+    if leg.book is None and leg.mark is not None:
+        return _by_mark(roll, leg.mark, leg.instrument, params)
+    return place_market_order(roll, leg.book, leg.instrument, params)
+
+
+def _by_mark(roll: Rollback, mark: Px, instrument: Instrument, params: Params) -> Draft:
+    """Build a clip without a book: a LIMIT IOC at the mark, give or take the cap (F65, F66)."""
+    clip = Qty(min(roll.qty, chunk_size(params, mark, instrument)))
+    rest = roll.qty - clip
+    if rest and not instrument.hedgeable(rest, mark):
+        clip = roll.qty  # never leave a rest that could not be closed
+    return Draft(
+        venue=roll.venue,
+        side=roll.taker,
+        qty=clip,
+        px=cap_price(roll.taker, mark, roll.cap, instrument),
+        tif=Tif.IOC,
+        post_only=False,
+        reduce_only=roll.reduce_only,
+        purpose=Purpose.UNWIND,
+        touch=mark,
+        life=params.hedge_life,
+        hedge_id=roll.hedge_id,
+        cap=roll.cap,
+    )
 
 
 def _lockstep(view: UnwindView, params: Params) -> Orders | Wait | Flat:
@@ -197,7 +228,7 @@ def _lockstep(view: UnwindView, params: Params) -> Orders | Wait | Flat:
     open_legs = [leg for leg in view.legs if tradable(leg, abs(leg.position))]
     if not open_legs:
         return Flat(_dust(view))
-    if any(leg.book is None for leg in open_legs):
+    if any(leg.mid is None for leg in open_legs):
         return Wait("no book to trade on")
     cap = ladder(params, view.tries)
     clip = min(_clip(leg, params) for leg in open_legs)

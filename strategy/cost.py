@@ -29,6 +29,8 @@ from strategy.flow import (
 UNIT = 1_000_000
 """One, for shares and factors."""
 SECOND = Ns(NANO)
+LONGEST_WAIT = Ns(3600 * NANO)
+"""A market in which nothing trades: for any purpose of ours, never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +136,10 @@ def estimate(s: Situation, routing: Routing) -> Estimate:
     price = _exposure_price(s, routing)
     lean = routing.lean * pressure // (2 * UNIT)
     slower = (UNIT + lean) * UNIT // (UNIT - lean)
-    first = expected_wait(s.flow, routing.priors) * slower // UNIT
+    first = expected_wait(s.flow, s.taker, routing.priors) * slower // UNIT
     per_size = routing.queue * slower // UNIT
     traded = traded_per_second(s.flow, mid, routing.priors)
-    wait = first + per_size * s.need * SECOND // (traded * UNIT)
+    wait = min(first + per_size * s.need * SECOND // (traded * UNIT), LONGEST_WAIT)
     worth = _worth(s.need, cross - rest, price + drift, first, per_size, traded)
     return Estimate(px, cross, rest, Ns(wait), pressure, drift, price, worth)
 

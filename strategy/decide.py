@@ -18,7 +18,7 @@ from strategy.router import (
     place_iterative_market_order,
     rest_until,
 )
-from strategy.world import Hedge, World
+from strategy.world import Hedge, Order, World
 
 
 def emergency(w: World) -> bool:
@@ -168,9 +168,18 @@ def _cancel_misdirected(w: World, params: Params, now: Now) -> list[Intent]:
 
 
 def _cancel_surplus(w: World, params: Params, now: Now) -> list[Intent]:
-    """Cancel resting hedge orders when nothing needs hedging any more (S1)."""
+    """Cancel resting hedge orders when nothing needs hedging any more (S1).
+
+    One that would trade no more than the dust that is left may rest on: a rest below the venue's
+    minimum cannot be traded by any later order.
+    """
     return [
         Cancel(o.request.client_id, "nothing left to hedge")
         for o in w.live(Venue.GRVT)
-        if o.draft.post_only and o.cancel_due(now, params.recancel)
+        if o.draft.post_only and not _tidies(w, o) and o.cancel_due(now, params.recancel)
     ]
+
+
+def _tidies(w: World, order: Order) -> bool:
+    """True when an order can only shrink the dust that is left."""
+    return order.sign * w.net < 0 and order.reserved <= abs(w.net)

@@ -11,6 +11,7 @@ from strategy.domain import (
     Bps,
     Fees,
     Funding,
+    Instrument,
     Now,
     Ns,
     Observed,
@@ -40,11 +41,6 @@ class Account:
     """The venue's own estimate for our instrument; None without one."""
     liquidating: bool = False
     """The venue is closing the account's positions."""
-
-    @property
-    def settings(self) -> tuple[int, str]:
-        """What only a person changes: leverage and margin mode."""
-        return self.leverage, self.margin_mode
 
     def margin_ratio(self) -> Bps:
         """Return maintenance margin over equity, ``BPS_ONE`` at liquidation and beyond."""
@@ -98,7 +94,9 @@ class Quarantine:
     why: str
 
 
-VenueFact = Account | Readiness | Mark | ClockOffset | Access | Quarantine | Fees | Funding
+VenueFact = (
+    Account | Readiness | Mark | ClockOffset | Access | Quarantine | Fees | Funding | Instrument
+)
 """Everything that is read of a venue beside its streams."""
 
 
@@ -198,5 +196,5 @@ def learned(  # noqa: C901 - one closed dispatch
             return replace(facts, quarantined=fact.why)
         case Funding():
             return replace(facts, funding=Observed(fact, at.mono, "rest"))
-        case Fees():
+        case Fees() | Instrument():
             return facts

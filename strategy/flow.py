@@ -74,8 +74,10 @@ def _fade(value: int, elapsed: int, memory: int) -> int:
 def _aged(flow: Flow, at: Ns) -> Flow:
     """Let the running figures fade up to ``at``; a gap in the feed drops the running waits."""
     elapsed = at - flow.at
-    if not flow.at or elapsed > GAP or elapsed < 0:
+    if not flow.at or elapsed < 0:
         return replace(flow, at=at, buy=None, sell=None, ref=Px(0))
+    if elapsed > GAP:
+        flow = replace(flow, buy=None, sell=None, ref=Px(0))
     if not elapsed:
         return flow
     return replace(
@@ -84,7 +86,7 @@ def _aged(flow: Flow, at: Ns) -> Flow:
         squares=_fade(flow.squares, elapsed, MEMORY),
         waits=_fade(flow.waits, elapsed, MEMORY),
         volume=_fade(flow.volume, elapsed, MEMORY),
-        span=Ns(_fade(flow.span, elapsed, MEMORY) + elapsed),
+        span=Ns(_fade(flow.span, elapsed, MEMORY) + min(elapsed, GAP)),
     )
 
 
@@ -132,8 +134,13 @@ def displayed(levels: tuple[Level, ...], px: Px, side: Side, unseen: Qty = Qty(0
 
 
 def _finished(flow: Flow, probe: Probe) -> Flow:
-    wait = (flow.at - probe.since) // MS
+    wait = _waited(flow, probe)
     return replace(flow, squares=flow.squares + wait * wait // 2, waits=flow.waits + wait)
+
+
+def _waited(flow: Flow, probe: Probe) -> int:
+    """Return how long a probe has waited, ms; what is longer than the memory counts as that."""
+    return min(flow.at - probe.since, MEMORY) // MS
 
 
 def _sampled(flow: Flow, mid: Px, at: Ns) -> Flow:
@@ -169,20 +176,23 @@ def observe_trade(flow: Flow, trade: Trade, at: Ns) -> Flow:
     return replace(flow, buy=after) if side is Side.BUY else replace(flow, sell=after)
 
 
-def expected_wait(flow: Flow, priors: Priors) -> Ns:
+def expected_wait(flow: Flow, side: Side, priors: Priors) -> Ns:
     """Return how long an order of no size, placed at a random moment, waits for its fill.
 
     Sum of squares over twice the sum: long waits cover more arrivals than short ones. Waits that
-    still run count as far as they have come.
+    still run count as far as they have come, and half of our own side's is the least: in a market
+    that runs away the other side's probe is overrun all the time, which says nothing of ours.
     """
     prior = priors.wait // MS
     weight = max(priors.weight // MS - flow.waits, 1)
     squares, waits = flow.squares + prior * weight, flow.waits + weight
     for probe in (flow.buy, flow.sell):
         if probe is not None:
-            running = (flow.at - probe.since) // MS
+            running = _waited(flow, probe)
             squares, waits = squares + running * running // 2, waits + running
-    return Ns(max(squares * MS // waits, MS))
+    own = flow.buy if side is Side.BUY else flow.sell
+    least = _waited(flow, own) // 2 if own is not None else 0
+    return Ns(max(squares * MS // waits, least * MS, MS))
 
 
 def volatility(flow: Flow, priors: Priors) -> Bps:

@@ -88,7 +88,8 @@ def fold(w: World, event: Event) -> World:  # noqa: C901, PLR0911, PLR0912 - one
         case CycleMoved():
             return _cycle_moved(w, event)
         case LatchMoved():
-            return replace(w, mode=event.mode, reason=event.reason)
+            same = (w.mode, w.reason) == (event.mode, event.reason)
+            return w if same else replace(w, mode=event.mode, reason=event.reason)
         case StopAsked():
             return replace(w, stopping=True, flatten_on_stop=w.flatten_on_stop or event.flatten)
         case DayBegan():
@@ -151,7 +152,7 @@ def _book(w: World, book: Book, at: Now, source: str) -> World:
     w = replace(w, basis=update_basis(w.basis, w.primary.mid(), w.hedge_leg.mid(), at.mono))
     if book.venue is not Venue.BACKPACK:
         tick = w.hedge_leg.instrument.tick
-        return replace(w, flow=observe_book(w.flow, book, tick, at.mono))
+        return replace(w, flow=observe_book(w.flow, _without_ours(w, book), tick, at.mono))
     maker = w.maker()
     if maker is None:
         return w if w.away_since is None else replace(w, away_since=None)
@@ -160,6 +161,22 @@ def _book(w: World, book: Book, at: Now, source: str) -> World:
     if not left:
         return w if w.away_since is None else replace(w, away_since=None)
     return w if w.away_since is not None else replace(w, away_since=at.mono)
+
+
+def _without_ours(w: World, book: Book) -> Book:
+    """Return the hedge book less our own resting orders: the market that we would join."""
+    ours = [o for o in w.live(book.venue) if o.request.post_only and o.state is OrderState.LIVE]
+    for order in ours:
+        px, left = order.request.px, order.reserved
+        side = order.request.side.opposite
+        levels = tuple(
+            (at_px, Qty(size - left) if at_px == px else size)
+            for at_px, size in book.side(side)
+            if at_px != px or size > left
+        )
+        bids, asks = (levels, book.asks) if order.sign > 0 else (book.bids, levels)
+        book = replace(book, bids=bids, asks=asks)
+    return book
 
 
 def _trade(w: World, trade: Trade, at: Now) -> World:
@@ -446,9 +463,7 @@ def _after_end(w: World, order: Order, at: Now) -> World:
         w = replace(w, unwind_tries=tries, unwind_at=at.mono)
     hedge = w.hedge
     if hedge is not None and order.draft.hedge_id == hedge.hedge_id:
-        refused = not order.cum and (order.crossed or order.state is OrderState.DEAD)
-        refusals = hedge.refusals + 1 if refused else 0
-        return replace(w, hedge=over(hedge, order, refusals, at))
+        return replace(w, hedge=over(hedge, order, at))
     maker = order.request.venue is Venue.BACKPACK and not order.draft.hedge_id
     if maker and not order.cum and order.cancel_at is None:
         # the venue ended it, not we (F11, F16): do not hammer

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from strategy.domain import Fill, Now, Qty, Quote, notional
 from strategy.events import HedgeMoved, HedgeStarted, RoutePhase
-from strategy.world import Hedge, Order
+from strategy.world import Hedge, Order, OrderState
 
 
 def started(event: HedgeStarted) -> Hedge:
@@ -40,7 +40,15 @@ def filled(hedge: Hedge, order: Order, fill: Fill) -> Hedge:
     )
 
 
-def over(hedge: Hedge, order: Order, refusals: int, at: Now) -> Hedge:
+def over(hedge: Hedge, order: Order, at: Now) -> Hedge:
     """Return the hedge after one of its orders ended."""
     took = hedge.took_at if order.draft.post_only else at.mono
-    return replace(hedge, last_over_at=at.mono, took_at=took, refusals=refusals)
+    late = order.crossed and not order.cum
+    refused = not order.cum and order.state is OrderState.DEAD and not late
+    return replace(
+        hedge,
+        last_over_at=at.mono,
+        took_at=took,
+        refusals=hedge.refusals + 1 if refused else 0,
+        missed=hedge.missed + 1 if late else 0,
+    )

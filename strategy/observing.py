@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from strategy.domain import Fees, Quote
+from strategy.domain import Fees, Instrument, Quote
 from strategy.events import FundingSeen, VenueRead
 from strategy.facts import learned
 from strategy.world import Leg
@@ -15,4 +15,6 @@ def told(leg: Leg, event: VenueRead | FundingSeen) -> Leg:
     fact = event.fact
     if isinstance(fact, Fees):
         return replace(leg, taker_fee=fact.taker, maker_fee=fact.maker)
+    if isinstance(fact, Instrument):
+        return leg if fact == leg.instrument else replace(leg, instrument=fact)
     return replace(leg, facts=learned(leg.facts, fact, leg.position, event.at))

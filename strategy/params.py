@@ -51,6 +51,8 @@ class Params:
     stale: Ns = Ns(3 * SECOND)
     hedge_life: Ns = Ns(5 * SECOND)
     """Signature life of a marketable hedge."""
+    maker_rest: Ns = Ns(300 * SECOND)
+    """Longest rest of one maker: the primary venue has no expiry of its own, so it is re-quoted."""
     maker_window: Ns = Ns(5 * SECOND)
     """How long the primary venue may still accept a maker order."""
     recancel: Ns = SECOND

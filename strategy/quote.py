@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from math import lcm
 
 from strategy.carry import funding_flaw, opening_edge
-from strategy.depth import cap_price, fetch_bbo
+from strategy.depth import Bbo, cap_price, fetch_bbo
 from strategy.domain import (
-    Book,
     Bps,
     Draft,
     Now,
@@ -35,15 +34,12 @@ def pair_step(w: World) -> Qty:
     return Qty(lcm(w.primary.instrument.step, w.hedge_leg.instrument.step))
 
 
-def maker_price(book: Book, side: Side, mode: PrimaryMode, tick: int) -> Px | None:
-    """Return the resting price for a mode, or None when the book has no touch.
+def maker_price(bbo: Bbo, side: Side, mode: PrimaryMode, tick: int) -> Px:
+    """Return the resting price for a mode.
 
     ``bbo`` joins the touch, ``bbo_minus_1`` stands one tick behind it, ``aggressive`` pays the
     opposite touch.
     """
-    bbo = fetch_bbo(book)
-    if bbo is None:
-        return None
     if mode is PrimaryMode.AGGRESSIVE:
         return bbo.touch(side)
     own = bbo.touch(side.opposite)
@@ -56,14 +52,14 @@ def open_quote(w: World, params: Params, now: Now) -> Draft | NoQuote:
     side = side_of(w.cycle.direction)
     room = params.max_position - abs(w.primary.position)
     flaw = unhedgeable(w, params, now) or unopenable(w, params, now)
-    if flaw:
+    touches = _touches(w, params, now)
+    if flaw or touches is None:
         return NoQuote(flaw)
-    px = _price(w, side, params)
-    if px is None:
-        return NoQuote("no touch on the primary")
-    if params.min_spread and not _edge_ok(w, px, params):
+    primary, hedge = touches
+    px = maker_price(primary, side, params.primary_mode, w.primary.instrument.tick)
+    if params.min_spread and not _edge_ok(w, px, hedge, params):
         return NoQuote("edge below --min-spread")
-    return _sized(w, side, px, min(params.size, room), False, params, now)
+    return _sized(w, primary, side, min(params.size, room), params, now)
 
 
 def unopenable(w: World, params: Params, now: Now) -> str:
@@ -82,34 +78,29 @@ def close_quote(w: World, params: Params, now: Now) -> Draft | NoQuote:
     """Return the next UNWIND maker: min(size, remaining), reduce-only (REQ-20)."""
     side = side_of(-w.primary.position)
     flaw = unhedgeable(w, params, now)
-    if flaw:
+    touches = _touches(w, params, now)
+    if flaw or touches is None:
         return NoQuote(flaw)
-    px = _price(w, side, params)
-    if px is None:
-        return NoQuote("no touch on the primary")
-    return _sized(w, side, px, min(params.size, abs(w.primary.position)), True, params, now)
+    size = min(params.size, abs(w.primary.position))
+    return _sized(w, touches[0], side, size, params, now, closing=True)
 
 
-def _price(w: World, side: Side, params: Params) -> Px | None:
-    book = w.primary.book
-    if book is None:
-        return None
-    return maker_price(book.value, side, params.primary_mode, w.primary.instrument.tick)
+def _touches(w: World, params: Params, now: Now) -> tuple[Bbo, Bbo] | None:
+    """Return both venues' best prices; None unless both books are usable."""
+    books = [leg.fresh_book(now, params.stale) for leg in (w.primary, w.hedge_leg)]
+    primary, hedge = (fetch_bbo(book) if book else None for book in books)
+    return (primary, hedge) if primary and hedge else None
 
 
-def _edge_ok(w: World, px: Px, params: Params) -> bool:
-    book = w.hedge_leg.book
-    if book is None or w.basis is None:
+def _edge_ok(w: World, px: Px, hedge: Bbo, params: Params) -> bool:
+    if w.basis is None:
         return False
-    bbo = fetch_bbo(book.value)
-    if bbo is None:
-        return False
-    hedge_px = bbo.touch(side_of(-w.cycle.direction))
+    hedge_px = hedge.touch(side_of(-w.cycle.direction))
     return opening_edge(w.basis, px, hedge_px, w.cycle.direction) >= params.min_spread
 
 
 def _sized(
-    w: World, side: Side, px: Px, want: int, closing: bool, params: Params, now: Now
+    w: World, bbo: Bbo, side: Side, want: int, params: Params, now: Now, *, closing: bool = False
 ) -> Draft | NoQuote:
     """Fit the size to what can be hedged, on a step that both venues share where possible."""
     room = hedge_room(w, side, params, now)
@@ -119,10 +110,7 @@ def _sized(
     fitted = instrument.floor_qty(qty) if qty == want else Qty(qty // step * step)
     if fitted < max(instrument.min_qty, 1):
         return NoQuote(f"hedge venue cannot absorb the minimum: {room.bound}")
-    book = w.primary.book
-    bbo = fetch_bbo(book.value) if book else None
-    if bbo is None:
-        return NoQuote("no touch on the primary")
+    px = maker_price(bbo, side, params.primary_mode, instrument.tick)
     cross = params.primary_mode is PrimaryMode.AGGRESSIVE
     touch = bbo.touch(side if cross else side.opposite)
     return Draft(
@@ -150,4 +138,6 @@ def withdraw_reason(w: World, maker: Order, params: Params, now: Now) -> str:
         return flaw
     if w.away_since is not None and now.mono - w.away_since >= params.fill_timeout:
         return "touch moved away"
+    if now.mono - maker.sent.mono >= params.maker_rest:
+        return "rested long enough"
     return ""

@@ -24,10 +24,14 @@ from strategy.params import Params
 
 
 def chunk_size(params: Params, px: Px, instrument: Instrument) -> Qty:
-    """Return the largest roll-back order: 0.2 ETH, or 600 quote units of another base."""
+    """Return the largest roll-back order: 0.2 ETH, or 600 quote units of another base.
+
+    Never less than the venue trades: an exposure could not be closed at all then.
+    """
+    least = max(instrument.step, instrument.min_qty)
     if params.base_is_eth:
-        return max(instrument.floor_qty(params.chunk), instrument.step)
-    return max(instrument.floor_qty(_units(params.chunk_notional, px)), instrument.step)
+        return max(instrument.floor_qty(params.chunk), least)
+    return max(instrument.floor_qty(_units(params.chunk_notional, px)), least)
 
 
 def _units(amount: Quote, px: Px) -> int:

@@ -47,6 +47,8 @@ MIN_TIMEOUT = Ns(5 * SECOND)
 MAX_TIMEOUT = Ns(20 * SECOND)
 PACE = Ns(75_000_000)
 """Between the end of one order and the next: one book interval, and within the rate limit."""
+SILENCE = Ns(500_000_000)
+"""A book that has not changed for this long after an order's end is what that order left."""
 MAX_BACKOFF = 4
 MAX_PASSIVE_REFUSALS = 4
 GTC_MARGIN = Ns(2 * SECOND)
@@ -138,8 +140,8 @@ def _fallback(task: HedgeTask, params: Params, now: Now) -> list[Intent]:
     """Say which bounded fallback is in use: counted and alerted, never silent."""
     if task.book is None:
         return [_degraded(task, f"hedge book: {_unusable(task, params, now)}")]
-    if task.hedge.refusals >= MAX_PASSIVE_REFUSALS:
-        return [_degraded(task, "orders are refused")]
+    if _turned_away(task.hedge):
+        return [_degraded(task, _turned_away(task.hedge))]
     arrival, touch = task.hedge.arrival_touch, task.book.side(task.taker)[0][0]
     if abs(touch - arrival) * BPS_ONE > arrival * params.emergency_cap:
         return [_degraded(task, "the hedge market jumped")]
@@ -188,7 +190,14 @@ def _must_cross(task: HedgeTask, params: Params, now: Now) -> str:
         return "risk aversion is max"
     if now.mono >= task.rest_until:
         return "passive time is up"
-    return "passive orders are refused" if task.hedge.refusals >= MAX_PASSIVE_REFUSALS else ""
+    return _turned_away(task.hedge)
+
+
+def _turned_away(hedge: Hedge) -> str:
+    """Say why resting does not work on this venue now; empty when it does."""
+    if hedge.refusals >= MAX_PASSIVE_REFUSALS:
+        return "orders are refused"
+    return "passive orders come too late" if hedge.missed >= MAX_PASSIVE_REFUSALS else ""
 
 
 def _crossing(task: HedgeTask, why: str, now: Now) -> Emit:
@@ -299,9 +308,13 @@ def _passive(task: HedgeTask, px: Px, qty: Qty, now: Now) -> Draft:
 
 
 def _paced(task: HedgeTask, now: Now) -> bool:
-    """True unless the venue refused the last order and the back-off still runs."""
+    """True unless the venue turned the last order away and the wait after it still runs.
+
+    A venue that says no is asked ever more slowly; an order that only came too late waits for the
+    next book.
+    """
     hedge = task.hedge
-    if not hedge.refusals:
+    if not hedge.refusals and not hedge.missed:
         return True
     return now.mono - hedge.last_over_at >= PACE << min(hedge.refusals, MAX_BACKOFF)
 
@@ -311,17 +324,22 @@ def _fresh(task: HedgeTask, now: Now) -> bool:
     hedge, seen = task.hedge, task.leg.book
     if not hedge.took_at:
         return _paced(task, now)
-    newer = seen is not None and seen.at > hedge.took_at
-    return newer and now.mono - hedge.took_at >= PACE and _paced(task, now)
+    waited = now.mono - hedge.took_at
+    newer = (seen is not None and seen.at > hedge.took_at) or waited >= SILENCE
+    return newer and waited >= PACE and _paced(task, now)
 
 
 def _cross(task: HedgeTask, params: Params, now: Now) -> list[Intent]:
-    """Cancel what rests, then take everything uncovered; rest only what nobody offers."""
-    if task.resting:  # cross only once the resting order's final size is known (REQ-5)
-        return _cancel_all(task, now, params, "cross")
+    """Cancel what rests, and take what no live order may still trade.
+
+    A resting order reserves its size until its end is known (REQ-5); one in doubt may take long to
+    end, which is no reason to leave the remainder exposed.
+    """
+    cancels = _cancel_all(task, now, params, "cross") if task.resting else []
     if not task.uncovered:
-        return []
-    return _take(task, task.leg.instrument.floor_qty(abs(task.uncovered)), params, now)
+        return cancels
+    taken = _take(task, task.leg.instrument.floor_qty(abs(task.uncovered)), params, now)
+    return [*cancels, *taken]
 
 
 def _take(task: HedgeTask, qty: Qty, params: Params, now: Now) -> list[Intent]:
@@ -355,11 +373,17 @@ def _insufficient(task: HedgeTask, found: InsufficientLiquidity) -> Say:
 
 
 def _ioc(task: HedgeTask, taker: Side, found: HedgePrice, cap: Bps, params: Params) -> Draft:
-    """Build the marketable order; its limit never steps back from the last one within the cap."""
+    """Build the marketable order; its limit never steps back from the last one within the cap.
+
+    The first one is limited to the level that covers it. What that missed has moved away, so the
+    next ones go to the cap: an IOC trades at the best price there is, whatever its limit.
+    """
     px = found.px
     last = task.hedge.last_px
-    if last and (last - px) * taker.value > 0:
-        bound = cap_price(taker, found.touch, cap, task.leg.instrument)
+    bound = cap_price(taker, found.touch, cap, task.leg.instrument)
+    if task.hedge.took_at:
+        px = bound
+    elif last and (last - px) * taker.value > 0:
         px = min(last, bound) if taker is Side.BUY else max(last, bound)
     return Draft(
         venue=Venue.GRVT,

@@ -168,6 +168,8 @@ class Hedge:
     """Monotonic time when its last marketable order ended: a later book shows what that left."""
     refusals: int = 0
     """Consecutive orders that the venue refused outright."""
+    missed: int = 0
+    """Consecutive passive orders that came too late: they would have crossed."""
     last_px: Px = Px(0)
     """Price of the last marketable order: the router only moves toward the book."""
     crossed_at: Ns | None = None

@@ -29,6 +29,7 @@ from strategy.domain import (
     ordered,
 )
 from strategy.events import OrderPlanned, Seen
+from strategy.facts import Account, Facts, Readiness
 from strategy.fold import fold, initial
 from strategy.params import Params
 from strategy.world import Leg, World
@@ -100,6 +101,29 @@ def book(
     )
 
 
+def account(venue: Venue = Venue.GRVT, **changes: object) -> Account:
+    """A rich, calm account."""
+    made = Account(
+        venue=venue,
+        equity=Quote(nano(1_000_000)),
+        available=Quote(nano(1_000_000)),
+        maintenance=Quote(0),
+        leverage=nano(10),
+        margin_mode="CROSS",
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]  # field names are checked by replace
+
+
+def facts(venue: Venue, now: Now) -> Facts:
+    """What a healthy venue has told of itself just now."""
+    return Facts(
+        account=Observed(account(venue), now.mono, "rest"),
+        baseline=account(venue),
+        ready=Readiness(venue, session=True, orders=20),
+        mark=Observed(Px(nano("3000.02")), now.mono, "rest"),
+    )
+
+
 def world(when: float = 0, **changes: object) -> World:
     """A flat, healthy world with fresh books on both venues."""
     now = at(when)
@@ -110,6 +134,7 @@ def world(when: float = 0, **changes: object) -> World:
             public_up=True,
             private_up=True,
             taker_fee=bps(5),
+            facts=facts(v, now),
         )
         for v, i in ((Venue.BACKPACK, BACKPACK), (Venue.GRVT, GRVT))
     }

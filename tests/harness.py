@@ -8,6 +8,7 @@ import heapq
 import random  # noqa: TID251 - a seeded instance drives the schedule
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,20 @@ from daemon.journal import Journal
 from daemon.metrics import RunMetrics
 from daemon.narrator import Narrator
 from daemon.outbox import answered
+from daemon.resend import Recaller
 from daemon.resolver import Resolver
-from exchanges.port import Accepted, Found, InDoubt, Lookup, NotFound, Outcome, Payload, Refused
+from exchanges.port import (
+    Accepted,
+    CancelAccepted,
+    CancelOutcome,
+    Found,
+    InDoubt,
+    Lookup,
+    NotFound,
+    Outcome,
+    Payload,
+    Refused,
+)
 from exchanges.simulator.defaults import BACKPACK_RULES, GRVT_RULES, default_market
 from exchanges.simulator.engine import MatchingEngine
 from exchanges.simulator.model import (
@@ -55,7 +68,8 @@ from strategy.domain import (
     VenueEvent,
     nano,
 )
-from strategy.events import Seen
+from strategy.events import Seen, VenueRead
+from strategy.facts import Account, Mark, Readiness
 from strategy.fold import initial
 from strategy.params import Params
 from strategy.world import Leg
@@ -128,14 +142,33 @@ class EnginePort:
         self.venue = venue
         self.engine = engine
         self.fails = fails
+        self.buried: set[int] = set()
+        """Orders that a cancel in advance waits for."""
+        self.again: Callable[[Payload], None] = lambda _: None
+        self.engine_now: Callable[[], Ns] = lambda: Ns(0)
 
     def prepare(self, request: OrderRequest) -> Payload:
-        return Payload(
-            request, repr(request).encode(), (), request.client_id, f"d{request.client_id}"
-        )
+        body = repr(request).encode()
+        return Payload(request, body, (), request.client_id, sha256(body).hexdigest())
 
     def find(self, client_id: int) -> SimOrder | None:
         return self.engine.find(ACCOUNT, str(client_id))
+
+    async def resend(self, payload: Payload) -> Accepted | InDoubt:
+        if self.fails():
+            return InDoubt("the copy is lost")
+        self.again(payload)
+        known = self.find(payload.request.client_id) is not None
+        return Accepted(None) if known else InDoubt("the copy was refused")
+
+    async def bury(self, ref: OrderRef) -> CancelOutcome:
+        if self.fails():
+            return InDoubt("no answer")
+        self.buried.add(ref.client_id)
+        order = self.find(ref.client_id)
+        if order is not None and order.live:
+            self.engine.cancel(self.engine_now(), order)
+        return CancelAccepted(None)
 
     async def lookup(self, ref: OrderRef, since: Ns) -> Lookup:
         del since
@@ -153,6 +186,25 @@ class EnginePort:
 
     async def position(self) -> Position:
         return Position(self.venue, self.symbol, self.truth, Ns(0))
+
+    async def account(self) -> Account:
+        engine = self.engine
+        return Account(
+            venue=self.venue,
+            equity=engine.equity(ACCOUNT),
+            available=engine.available(ACCOUNT),
+            maintenance=engine.maintenance_margin(ACCOUNT),
+            leverage=engine.leverage(ACCOUNT, self.symbol) * SECOND,
+            margin_mode="CROSS",
+            liquidation=engine.liquidation_price(ACCOUNT, self.symbol),
+            liquidating=engine.accounts[ACCOUNT].liquidating,
+        )
+
+    async def mark(self) -> Mark:
+        return Mark(self.venue, self.engine.mark(self.symbol))
+
+    def readiness(self) -> Readiness:
+        return Readiness(self.venue, session=True, orders=None)
 
     @property
     def symbol(self) -> str:
@@ -254,7 +306,11 @@ class Harness:
             Narrator(self.sink, self.metrics),
             self.now,
         )
-        self.resolver = Resolver(self.ports, self.now)  # type: ignore[arg-type]  # reads only
+        for port in self.ports.values():
+            port.again, port.engine_now = self._again, lambda: Ns(self.time)
+        recall = Recaller(self.core, Narrator(self.sink, self.metrics))
+        self.resolver = Resolver(self.ports, self.now, recall)  # type: ignore[arg-type]  # what it asks of a port
+        self.copies = 0
         self.sent: list[OrderRequest] = []
         self.next_tick = self.next_market = self.next_poll = self.time
         self.payloads: dict[int, bytes] = {}
@@ -262,6 +318,7 @@ class Harness:
         for venue in Venue:
             for surface in Surface:
                 self.core.on(Seen(StreamState(venue, surface, up=True), self.now(), "stream"))
+            self.core.on(VenueRead(self.ports[venue].readiness(), self.now()))
 
     def now(self) -> Now:
         return Now(Ns(self.time - START + SECOND), Ns(self.time))
@@ -323,10 +380,20 @@ class Harness:
             if lost:
                 self.at(2000 * MS, lambda: self._answer(request, InDoubt("reset")))
 
+    def _again(self, payload: Payload) -> None:
+        """A copy of an order arrives: the same bytes, and only on the venue that ignores copies."""
+        request = payload.request
+        assert request.venue is Venue.GRVT
+        assert self.payloads[request.client_id] == payload.body, "S4: a copy is the same bytes"
+        self.copies += 1
+        self._arrive(request, reply=False)
+
     def _arrive(self, request: OrderRequest, *, reply: bool) -> None:
         """The venue takes the order, unless its signature or window has expired."""
         engine = self.engines[request.venue]
         engine.advance(Ns(self.time))
+        if self._ignored(request, reply=reply):
+            return
         if self.time > request.expires_at:
             if reply:
                 self._answer(request, Refused("expired", "too late"))
@@ -351,8 +418,19 @@ class Harness:
                 self._answer(request, Refused(no.deny.value, no.detail, crossed))
             return
         self._check_over_hedge(request)
+        if request.client_id in self.ports[request.venue].buried:
+            engine.cancel(Ns(self.time), order)
         if reply:
             self.at(5 * MS, lambda: self._answer(request, Accepted(view_of(request.venue, order))))
+
+    def _ignored(self, request: OrderRequest, *, reply: bool) -> bool:
+        """GRVT ignores a payload that it has taken before (venues.md A5.6)."""
+        known = self.ports[request.venue].find(request.client_id)
+        if known is None or request.venue is not Venue.GRVT:
+            return False
+        if reply:
+            self._answer(request, Accepted(view_of(request.venue, known)))
+        return True
 
     def _answer(self, request: OrderRequest, outcome: Outcome) -> None:
         self.core.on(answered(request.client_id, outcome, self.now()))
@@ -429,6 +507,12 @@ class Harness:
             book = Book(venue, tuple(bids), tuple(asks), Ns(self.time))
             self.core.on(Seen(book, self.now(), "stream"))
 
+    def _read_accounts(self) -> None:
+        for port in self.ports.values():
+            self.core.on(VenueRead(drive(port.account()), self.now()))
+            if port.engine.mark(port.symbol):
+                self.core.on(VenueRead(drive(port.mark()), self.now()))
+
     def _poll(self) -> None:
         for order in self.resolver.due(self.core.world, self.now()):
             expected = self.core.world.legs[order.request.venue].position
@@ -438,6 +522,7 @@ class Harness:
         for venue in {o.request.venue: None for o in late}:
             for fill in drive(self.ports[venue].fills(Ns(0))):
                 self.core.on(Seen(fill, self.now(), "rest"))
+        self._read_accounts()
         if self.core.world.mode.value:
             for port in self.ports.values():
                 self.core.on(Seen(drive(port.position()), self.now(), "rest"))

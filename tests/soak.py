@@ -1,22 +1,33 @@
-"""``make soak SEEDS=500 FROM=1``: the real core against the engines under random chaos, by seed.
+"""``make soak SEEDS=500 FROM=1``: the daemon under random faults, by seed, in two layers.
 
-Prints each failing seed with its trace; ``SEEDS=1 FROM=<seed>`` replays exactly that one.
+First the whole daemon in a simulated world (``tests/dst``): venues, network, clocks, market and
+process all fail, in virtual time. Then the core alone against the engines (``tests/harness``),
+which draws many more interleavings a second. Prints the figures and each failing seed with its
+trace; ``make soak SEEDS=1 FROM=<seed>`` replays exactly that one.
 """
 
 import argparse
 import random  # noqa: TID251 - each episode is drawn from its seed
 import sys
+import time
 import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import combinations
 
 from strategy.domain import Ns, plain
 from strategy.params import HedgeMode, Params, PrimaryMode
 from tests.builders import LIMITS, SECOND, params, qty
+from tests.dst import episode as dst
+from tests.dst.faults import PAIRS
 from tests.harness import Chaos
 from tests.property.test_core_vs_simulator import check_end, run
 
+TRACE_LINES = 60
+
 
 def drawn(seed: int) -> tuple[Params, Chaos]:
-    """Draw one episode's settings and faults."""
+    """Draw one core episode's settings and faults."""
     rng = random.Random(seed)  # noqa: S311 - an episode, not a secret
     settings = params(
         iterations=rng.choice([0, 2, 3]),
@@ -40,7 +51,7 @@ def drawn(seed: int) -> tuple[Params, Chaos]:
 
 
 def episode(seed: int) -> str:
-    """Run one episode; return what it did, or raise AssertionError with what it broke."""
+    """Run one core episode; return what it did, or raise AssertionError with what it broke."""
     settings, chaos = drawn(seed)
     h = run(seed, settings, chaos, 90)
     try:
@@ -51,23 +62,118 @@ def episode(seed: int) -> str:
         h.journal.close()
 
 
-def main() -> int:
-    """Run the seeds; exit 1 when any failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=500)
-    parser.add_argument("--from", type=int, default=1, dest="first")
-    args = parser.parse_args()
+@dataclass(slots=True)
+class Tally:
+    """The figures over all seeds."""
+
+    seeds: int = 0
+    failed: list[int] = field(default_factory=list)
+    virtual: float = 0.0
+    orders: int = 0
+    fills: int = 0
+    idle: int = 0
+    """Episodes without any fill: they prove little."""
+    exits: Counter[int] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    pairs: set[tuple[str, str]] = field(default_factory=set)
+    naked: tuple[int, int] = (0, 0)
+    """Worst naked base-seconds, 1e-9, with its seed."""
+    longest: tuple[int, int] = (0, 0)
+    over: int = 0
+
+    def add(self, seed: int, report: dst.Report) -> None:
+        """Count one episode."""
+        figures = report.figures
+        self.seeds += 1
+        self.virtual += report.virtual
+        self.orders += figures.orders
+        self.fills += figures.fills
+        self.idle += not figures.fills
+        self.exits[report.exit] += 1
+        self.faults.update(report.injected)
+        self.pairs.update(combinations(sorted(report.injected), 2))
+        self.naked = max(self.naked, (figures.naked // SECOND, seed))
+        self.longest = max(self.longest, (figures.longest, seed))
+        self.over = max(self.over, figures.over)
+        if report.broken:
+            self.failed.append(seed)
+
+    def text(self, seconds: float) -> str:
+        """Render the figures."""
+        hours = self.virtual / 3600
+        exits = ", ".join(f"{code}: {n}" for code, n in sorted(self.exits.items()))
+        faults = ", ".join(f"{name} {n}" for name, n in sorted(self.faults.items()))
+        return (
+            f"{self.seeds} seeds, {len(self.failed)} failed; {hours:.2f} virtual hours in "
+            f"{seconds:.0f} s: {hours / max(seconds, 1e-9) * 60:.2f} virtual hours per minute\n"
+            f"{self.orders} orders, {self.fills} fills, {self.idle} episodes without a fill; "
+            f"exits {exits}\n"
+            f"faults injected: {sum(self.faults.values())}: {faults}\n"
+            f"pairs of faults covered: {len(self.pairs)} of {len(PAIRS)}\n"
+            f"worst naked base-seconds: {plain(self.naked[0])} (seed {self.naked[1]}); longest "
+            f"spell {self.longest[0] / SECOND:.1f} s (seed {self.longest[1]}); "
+            f"worst over-hedge: {plain(self.over)}\n"
+        )
+
+
+def told(seed: int, report: dst.Report, *, whole: bool) -> str:
+    """Render one episode: what it broke, its faults and its trace."""
+    lines = [f"seed {seed} {'FAILED' if report.broken else 'passed'}, exit {report.exit}"]
+    lines += [f"  broke: {what}" for what in report.broken]
+    lines += [f"  fault: {fault}" for fault in report.script.faults]
+    lines.append(report.lines.text(100_000 if whole else TRACE_LINES))
+    lines.append(f"replay: make soak SEEDS=1 FROM={seed}\n")
+    return "\n".join(lines)
+
+
+def soak_daemon(first: int, count: int) -> Tally:
+    """Run the daemon's episodes."""
+    tally = Tally()
+    begun = time.monotonic()
+    for seed in range(first, first + count):
+        report = dst.episode(seed)
+        tally.add(seed, report)
+        if report.broken or count == 1:
+            sys.stdout.write(told(seed, report, whole=count == 1))
+        elif tally.seeds % 50 == 0:
+            sys.stdout.write(f"seed {seed}: {len(tally.failed)} failed so far\n")
+        sys.stdout.flush()
+    sys.stdout.write(tally.text(time.monotonic() - begun))
+    return tally
+
+
+def soak_core(first: int, count: int) -> int:
+    """Run the core's episodes; return how many failed."""
     failed = 0
-    for seed in range(args.first, args.first + args.seeds):
+    for seed in range(first, first + count):
         try:
             said = episode(seed)
         except AssertionError:
             failed += 1
-            sys.stdout.write(f"seed {seed} FAILED\n{traceback.format_exc(limit=-6)}\n")
+            sys.stdout.write(f"core seed {seed} FAILED\n{traceback.format_exc(limit=-6)}\n")
         else:
-            if args.seeds == 1 or seed % 50 == 0:
-                sys.stdout.write(f"seed {seed}: {said}\n")
-    sys.stdout.write(f"{args.seeds} seeds, {failed} failed\n")
+            if count == 1:
+                sys.stdout.write(f"core seed {seed}: {said}\n")
+    sys.stdout.write(f"core: {count} seeds, {failed} failed\n")
+    return failed
+
+
+def main() -> int:
+    """Run the seeds; exit 1 when any failed, or when nothing was exercised."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=500)
+    parser.add_argument("--from", type=int, default=1, dest="first")
+    parser.add_argument("--only", choices=("daemon", "core"), default=None)
+    args = parser.parse_args()
+    failed = 0
+    if args.only != "core":
+        tally = soak_daemon(args.first, args.seeds)
+        failed += len(tally.failed)
+        if tally.idle * 2 > tally.seeds and args.seeds > 1:
+            failed += 1
+            sys.stdout.write("most episodes traded nothing: the soak proves nothing\n")
+    if args.only != "daemon":
+        failed += soak_core(args.first, args.seeds)
     return 1 if failed else 0
 
 

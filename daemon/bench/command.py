@@ -32,6 +32,7 @@ MOST = 1_000_000
 """Largest count that an argument may ask for."""
 FALLBACK_SHARE = 0.02
 """Below this maker share resting did not pay on a book, and the report says so."""
+FALLBACK_COST = 1.02
 _track: Track | None = None
 """The market, read once and inherited by the worker processes."""
 
@@ -145,7 +146,8 @@ def verdict(rows: Row, size: float) -> Row:
         "p95_vs_market": round(ours["cost_bps_p95"] / market["cost_bps_p95"], 4),
         "naked_seconds": round(ours["naked_base_seconds_mean"] / size, 4),
         "beats_at_95": beaten,
-        "fell_back_to_market": ours["maker_share"] < FALLBACK_SHARE,
+        "fell_back_to_market": ours["maker_share"] < FALLBACK_SHARE
+        and ours["cost_bps_mean"] <= FALLBACK_COST * market["cost_bps_mean"],
     }
 
 

@@ -13,7 +13,7 @@ from daemon.bench.fills import BenchOrder, Exchange, Stage
 from daemon.bench.track import Moment
 from exchanges.simulator.defaults import default_market
 from strategy.decide import decide
-from strategy.depth import HedgePrice, cap_price, find_hedge_price_with_liquidity
+from strategy.depth import cap_price
 from strategy.domain import (
     ClientId,
     Draft,
@@ -36,6 +36,7 @@ from strategy.events import Adopted, CancelAsked, OrderPlanned, RoutePhase, Seen
 from strategy.fold import fold, initial
 from strategy.intents import Cancel, Emit, Place
 from strategy.params import HedgeMode, Params
+from strategy.router import calculate_timeout
 from strategy.world import Leg, World
 
 LADDER_STEPS = 200
@@ -80,13 +81,10 @@ class Job:
             self.exchange.place(px, qty, now, post_only=False, ioc=True)
 
     def sweep(self, qty: Qty, now: Ns) -> None:
-        """Send one IOC at the depth-walked price for a size, or for what the cap allows."""
-        found = find_hedge_price_with_liquidity(
-            self.exchange.view(), self.side, qty, self.params.cap, self.instrument
-        )
-        priced = found if isinstance(found, HedgePrice) else found.partial
-        if priced is not None:
-            self.ioc(priced.px, priced.qty, now)
+        """Send one IOC for a size, bounded by the cap from the touch."""
+        touch = self.touch()
+        if touch is not None:
+            self.ioc(cap_price(self.side, touch, self.params.cap, self.instrument), qty, now)
 
 
 class Router(Protocol):
@@ -105,11 +103,9 @@ class Market:
 
     def step(self, job: Job, now: Ns) -> bool:
         """Sweep, once."""
-        touch = job.touch()
-        if not self._sent and touch is not None:
+        if not self._sent:
             self._sent = True
-            worst = cap_price(job.side, touch, job.params.cap, job.instrument)
-            job.ioc(worst, job.left, now)
+            job.sweep(job.left, now)
         return not job.exchange.live()
 
 
@@ -180,7 +176,9 @@ class Twap:
             return False
         if self._slice >= SLICES:
             return True
-        span = (job.deadline - job.started) * 9 // 10
+        reference = job.touch() or job.moment.book.value.bids[0][0]
+        allowed = calculate_timeout(job.qty, reference, job.params)
+        span = min(allowed, job.deadline - job.started) * 9 // 10
         due = Ns(job.started + span * self._slice // (SLICES - 1))
         job.wake_at = due
         if now < due:
@@ -202,7 +200,8 @@ class RestCross:
         until = Ns(min(job.started + REST, job.deadline - job.params.cross_reserve))
         job.wake_at = until
         touch = job.touch()
-        if self._order is None and touch is not None:
+        refused = self._order is not None and self._order.crossed
+        if (self._order is None or refused) and touch is not None and now < until:
             px = Px(touch - job.instrument.tick * job.side.value)
             qty = job.instrument.floor_qty(job.left)
             self._order = job.exchange.place(px, qty, now, post_only=True, ioc=False)

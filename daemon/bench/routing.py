@@ -9,7 +9,7 @@ import random  # noqa: TID251 - makes the seeded generator that draws the arriva
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import sqrt
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import Any
 
 from daemon.bench.fills import BenchFill, Costs, Exchange
@@ -27,6 +27,8 @@ TICK = Ns(50_000_000)
 COSTS = Costs(
     GRVT_RULES.maker_fee, GRVT_RULES.taker_fee, GRVT_RULES.latency, GRVT_RULES.taker_delay
 )
+BLOCK = Ns(15 * NANO)
+"""Longest life of a hedge: arrivals within it may share the market's moves."""
 Figures = dict[str, Any]
 """One row of the report, as JSON types."""
 
@@ -54,6 +56,7 @@ class Outcome:
     iterations: int
     naked: float
     """Base x seconds."""
+    began: Ns
     optimum_bps: float | None
     """The depth walk's own cost at arrival, fee included; None where the cap holds size back."""
 
@@ -135,6 +138,7 @@ def _outcome(job: Job, mid: Px, touches: dict[int, Px], start: Moment) -> Outcom
         seconds=(ended - job.started) / NANO,
         iterations=len(job.exchange.orders),
         naked=_naked(job, fills, Ns(ended)),
+        began=job.started,
         optimum_bps=_optimum(job, mid, start),
     )
 
@@ -169,7 +173,7 @@ def figures(outcomes: list[Outcome]) -> Figures:
         "n": n,
         "filled_pct": _round(100 * fmean(o.filled for o in outcomes)),
         "cost_bps_mean": _round(fmean(costs)),
-        "cost_bps_ci95": _round(1.96 * stdev(costs) / sqrt(n)),
+        "cost_bps_ci95": _round(1.96 * _standard_error(outcomes)),
         "cost_bps_p95": _round(costs[_rank(n, 95)]),
         "slippage_bps_mean": _round(fmean(o.slippage_bps for o in outcomes)),
         "fee_bps_mean": _round(fmean(o.fee_bps for o in outcomes)),
@@ -180,6 +184,19 @@ def figures(outcomes: list[Outcome]) -> Figures:
         "naked_base_seconds_mean": _round(fmean(o.naked for o in outcomes)),
         "optimum_bps_mean": _round(fmean(known) if known else None),
     }
+
+
+def _standard_error(outcomes: list[Outcome]) -> float:
+    """Return the standard error of the mean cost; hedges of one ``BLOCK`` count as one sample.
+
+    Hedges that overlap in time share their market's moves, so they are no independent samples.
+    """
+    mean = fmean(o.cost_bps for o in outcomes)
+    blocks: dict[int, float] = {}
+    for o in outcomes:
+        number = o.began // BLOCK
+        blocks[number] = blocks.get(number, 0.0) + o.cost_bps - mean
+    return sqrt(sum(total * total for total in blocks.values())) / len(outcomes)
 
 
 def _rank(n: int, share: int) -> int:

@@ -118,7 +118,6 @@ BAD = [
     (("--ticker", "ETH", "--size", "0.5", "--book", "bad.jsonl"), 78, "bad.jsonl"),
     (("--ticker", "ETH", "--size", "0.5", "--config", "bad.toml"), 78, "sizee"),
     (("--ticker", "ETH", "--size", "0.5", "--venues", "live"), 78, "BACKPACK_PUBLIC_KEY"),
-    (("--ticker", "ETH", "--size", "0.5", "--venues", "shadow"), 2, "shadow"),
     (("--ticker", "ETH", "--size", "0.5", "--primary-mode", "best"), 2, "--primary-mode"),
     (("--ticker", "ETH", "--size", "0.5", "--nonsense"), 2, "nonsense"),
 ]  # fmt: skip

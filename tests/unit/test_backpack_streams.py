@@ -24,7 +24,7 @@ from strategy.domain import (
     Venue,
     VenueEvent,
 )
-from tests.unit.test_backpack_codec import UPDATE
+from tests.unit.test_backpack_ws_codec import UPDATE
 
 SYMBOL = "ETH_USDC_PERP"
 

@@ -20,6 +20,7 @@ from exchanges.port import (
     Found,
     InDoubt,
     NotFound,
+    Probes,
     Refused,
 )
 from strategy.domain import (
@@ -42,8 +43,9 @@ from strategy.domain import (
     VenueEvent,
     bps,
 )
-from tests.unit.test_backpack_codec import FILL, MARKET, ORDER, UPDATE
+from tests.unit.test_backpack_codec import FILL, MARKET, ORDER
 from tests.unit.test_backpack_signer import NOW_MS, PUBLIC, SEED, Clock, request
+from tests.unit.test_backpack_ws_codec import UPDATE
 
 SYMBOL = "ETH_USDC_PERP"
 REF = OrderRef(ClientId(7), SYMBOL)
@@ -280,6 +282,17 @@ async def test_cancel_all_names_the_symbol(venue: BackpackVenue, server: FakeBac
     assert isinstance(await venue.cancel_all(), InDoubt)
     server.answers["DELETE /api/v1/orders"] = RESET
     assert isinstance(await venue.cancel_all(), InDoubt)
+
+
+async def test_F68_only_an_open_market_is_tradable(
+    venue: BackpackVenue, server: FakeBackpack
+) -> None:
+    assert isinstance(venue, Probes)
+    assert await venue.tradable()
+    status, rows = server.answers["GET /api/v1/markets"]
+    halted = [row | {"orderBookState": "CancelOnly"} for row in rows]
+    server.answers["GET /api/v1/markets"] = (status, halted)
+    assert not await venue.tradable()
 
 
 async def test_lookup_walks_the_surfaces(venue: BackpackVenue, server: FakeBackpack) -> None:

@@ -61,7 +61,7 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert config.log_file == Path("logs/hedged-ETH.log")
     assert (config.log_format, config.summary_json, config.book) == ("console", None, None)
     assert (config.seed, config.speed, config.flatten_on_exit) == (1, 1.0, False)
-    assert (config.passive_ns, config.stale_book_ns) == (3 * 10**9, 3 * 10**9)
+    assert (config.passive_ns, config.stale_book_ns) == (60 * 10**9, 3 * 10**9)
     assert (config.emergency_max_bps, config.hedge_failures_max) == (bps(50), 3)
     assert config.chunk_qty == nano("0.2")
     assert (config.hedge_seconds_per_notional, config.hedge_notional) == (20 * 10**9, nano(3000))

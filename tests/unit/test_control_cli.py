@@ -118,9 +118,10 @@ def test_run_gets_the_configuration_and_its_exit_code_is_ours(
 ) -> None:
     seen: list[RunConfig] = []
 
-    async def run(config: RunConfig) -> int:
+    async def run(config: RunConfig, *, reread: Callable[[], RunConfig]) -> int:
         await asyncio.sleep(0)
         seen.append(config)
+        assert reread() == config
         return 77
 
     app = types.ModuleType("daemon.app")

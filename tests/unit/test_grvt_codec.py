@@ -333,7 +333,7 @@ def test_fill_states_everything() -> None:
     "key",
     [
         "trade_id", "order_id", "instrument", "is_buyer", "is_taker", "size", "price", "fee",
-        "fee_currency", "event_time", "is_liquidation", "client_order_id",
+        "event_time", "client_order_id",
     ],
 )  # fmt: skip
 def test_REQ_3_missing_fill_field_is_an_error(key: str) -> None:

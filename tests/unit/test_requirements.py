@@ -18,7 +18,7 @@ from exchanges.grvt.venue import GrvtVenue
 from exchanges.port import VenuePort
 from exchanges.simulator.inprocess import InProcessVenue
 from exchanges.transport.rest import RestClient
-from safety.latch import Trip
+from safety.guards import Trip
 from safety.reasons import Reason
 from strategy.depth import HedgePrice, find_hedge_price_with_liquidity
 from strategy.domain import Ns, Purpose, Px, Side, Venue, bps, nano
@@ -98,7 +98,9 @@ def test_REQ_41_the_sdks_are_installed_unpatched(name: str) -> None:
 def test_REQ_7_every_hedge_order_has_a_short_life_of_its_own() -> None:
     """Cancelling a coroutine must not orphan an order: the venue itself ends each one."""
     _, intents = step(exposed(), params(), 0)
-    assert placed(intents)[0].draft.life <= 5 * SECOND
+    assert placed(intents)[0].draft.life <= params().max_unhedged
+    _, intents = step(exposed(), params(passive=Ns(2 * SECOND)), 0)
+    assert placed(intents)[0].draft.life <= 4 * SECOND
     _, intents = step(exposed(), params(passive=Ns(0)), 0)
     assert placed(intents)[0].draft.life <= 5 * SECOND
 

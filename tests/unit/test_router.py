@@ -1,16 +1,36 @@
-"""The executor, step by step: passive, cross, fresh book, deadline."""
+"""The executor, step by step: rest, follow, split, cross, fresh book, deadline."""
 
 from dataclasses import replace
 
 import pytest
 
 from strategy.decide import decide, hedge_need, unhedged
-from strategy.domain import Book, Ns, Purpose, Side, Status, Tif, Venue, bps, nano, plain
-from strategy.events import HedgeStarted, RoutePhase
+from strategy.domain import (
+    NANO,
+    Book,
+    ClientId,
+    Ns,
+    Purpose,
+    Side,
+    Status,
+    Tif,
+    Venue,
+    bps,
+    nano,
+    plain,
+)
+from strategy.events import (
+    CancelAsked,
+    HedgeMoved,
+    HedgeStarted,
+    OrderAnswered,
+    RoutePhase,
+    Verdict,
+)
 from strategy.fold import fold
 from strategy.intents import Cancel, Emit, Intent, Place, Say
 from strategy.params import HedgeMode, Params
-from strategy.router import calculate_timeout, passive_window
+from strategy.router import calculate_timeout, deadline, rest_until
 from strategy.world import World
 from tests.builders import (
     SECOND,
@@ -26,6 +46,9 @@ from tests.builders import (
     with_book,
     world,
 )
+
+BRIEF = params(passive=Ns(3 * SECOND))
+AT_ONCE = params(passive=Ns(0))
 
 
 def step(w: World, p: Params, when: float) -> tuple[World, list[Intent]]:
@@ -50,6 +73,22 @@ def exposed(size: str = "0.5", side: Side = Side.BUY, when: float = 0) -> World:
 
 def placed(intents: list[Intent]) -> list[Place]:
     return [i for i in intents if isinstance(i, Place)]
+
+
+def cancels(intents: list[Intent]) -> list[Cancel]:
+    return [i for i in intents if isinstance(i, Cancel)]
+
+
+def phase(w: World) -> RoutePhase:
+    assert w.hedge is not None
+    return w.hedge.phase
+
+
+def resting(p: Params, w: World | None = None) -> tuple[World, ClientId]:
+    """A sell of the whole exposure rests as order 2, at 3000.01."""
+    w, intents = step(w or exposed(), p, 0)
+    (place,) = placed(intents)
+    return planned(w, place.draft, 2), ClientId(2)
 
 
 def fresh(w: World, when: float, value: Book | None = None) -> World:
@@ -124,14 +163,15 @@ def test_an_unwind_hedge_never_leaves_a_rest_that_cannot_be_closed() -> None:
 
 
 def test_REQ_5_crossing_waits_for_the_final_size_of_the_passive_order() -> None:
-    w, intents = step(exposed(), params(), 0)
-    w = planned(w, placed(intents)[0].draft, 2)
-    w = fresh(w, 3.5)
-    w, intents = step(w, params(), 3.5)
+    w, first = resting(BRIEF)
+    w, intents = step(fresh(w, 3.1), BRIEF, 3.1)
     assert [type(i) for i in intents if not isinstance(i, Say)] == [Cancel]
+    w = fold(w, CancelAsked(first, at(3.1), "cross"))
+    w = fold(w, fill(w, 2, "0.1", "late", 3.2))
+    w, intents = step(fresh(w, 3.5), BRIEF, 3.5)
+    assert intents == [], "a cancel is no end: nothing crosses, nothing is cancelled twice"
     w = fold(w, view(w, 2, "0.1", Status.CANCELLED, 3.6))
-    w = fresh(w, 3.8)
-    (place,) = placed(step(w, params(), 3.8)[1])
+    (place,) = placed(step(w, BRIEF, 3.6)[1])
     assert place.draft.tif is Tif.IOC
     assert place.draft.qty == qty("0.4")
 
@@ -166,34 +206,63 @@ def test_the_limit_never_steps_back_from_the_book() -> None:
     w = fold(w, view(w, 2, "0.1", Status.CANCELLED, 0.1))
     w = fresh(w, 0.3, book(bids=[("3000.00", "9")]))
     (place,) = placed(step(w, p, 0.3)[1])
-    assert place.draft.px == first.px
+    assert place.draft.px == px("2998.50") < first.px, "what the first missed is taken at the cap"
     assert place.draft.touch == px("3000.00")
 
 
 def test_insufficient_liquidity_is_said_and_what_is_there_is_taken() -> None:
     thin = book(bids=[("3000.00", "0.2"), ("2990.00", "9")])
     _, intents = step(with_book(exposed(), thin), params(passive=Ns(0)), 0)
-    (said,) = [i for i in intents if isinstance(i, Say) and i.tag == "SMART_ROUTING"]
-    assert said.event == "insufficient_liquidity"
+    (said,) = [i for i in intents if isinstance(i, Say) and i.event == "insufficient_liquidity"]
+    assert said.tag == "SMART_ROUTING"
     fields = dict(said.fields)
     assert (fields["need"], fields["available"], fields["cap_bps"]) == ("0.5", "0.2", "5.00")
     assert placed(intents)[0].draft.qty == qty("0.2")
 
 
-def test_the_deadline_hands_over_to_the_emergency_path() -> None:
-    w, _ = step(exposed(), params(), 0)
-    w, intents = step(fresh(w, 10.1), params(), 10.1)
-    assert w.hedge is not None
-    assert w.hedge.phase is RoutePhase.EMERGENCY
-    assert not [i for i in placed(intents) if i.draft.purpose is Purpose.HEDGE]
+def test_the_deadline_is_max_unhedged_while_a_hedge_may_rest() -> None:
+    w, _ = resting(params())
+    w, intents = step(fresh(w, 14.9), params(), 14.9)
+    assert phase(w) is RoutePhase.CROSS
+    w, intents = step(fresh(w, 15), params(), 15)
+    assert phase(w) is RoutePhase.EMERGENCY
+    assert [i.client_id for i in cancels(intents)] == [2]
+    assert placed(intents) == []
+
+
+@pytest.mark.parametrize(("size", "seconds"), [("0.1", 5), ("0.4", 8)])
+def test_the_deadline_is_the_timeout_once_a_hedge_crosses(size: str, seconds: int) -> None:
+    w, _ = step(exposed(size), AT_ONCE, 0)
+    w, _ = step(fresh(w, seconds - 0.1), AT_ONCE, seconds - 0.1)
+    assert phase(w) is RoutePhase.CROSS
+    w, _ = step(fresh(w, seconds), AT_ONCE, seconds)
+    assert phase(w) is RoutePhase.EMERGENCY
 
 
 def test_max_unhedged_bounds_the_deadline() -> None:
     p = params(max_unhedged=Ns(4 * SECOND))
     w, _ = step(exposed(), p, 0)
     w, _ = step(fresh(w, 4.1), p, 4.1)
+    assert phase(w) is RoutePhase.EMERGENCY
+
+
+def test_a_late_hedge_says_so_and_cancels_what_is_live() -> None:
+    w, _ = resting(params())
+    _, intents = step(fresh(w, 20), params(), 20)
+    assert [i.client_id for i in cancels(intents)] == [2]
+    intents = decide(fresh(w, 20), params(), at(20))
+    (said,) = [i for i in intents if isinstance(i, Say) and i.event == "timeout"]
+    assert dict(said.fields) == {"hedge": "h-1", "remaining": "0.5", "elapsed_ms": 20_000}
+
+
+def test_exposure_that_joins_a_hedge_which_crossed_long_ago_has_its_own_time() -> None:
+    w, _ = step(exposed("0.1"), AT_ONCE, 0)
     assert w.hedge is not None
-    assert w.hedge.phase is RoutePhase.EMERGENCY
+    begun, timeout = at(8).mono, Ns(5 * SECOND)
+    assert deadline(w.hedge, at(0).mono, timeout, AT_ONCE) == at(5).mono
+    assert deadline(w.hedge, begun, timeout, AT_ONCE) == at(13).mono
+    brief = params(passive=Ns(0), max_unhedged=Ns(3 * SECOND))
+    assert deadline(w.hedge, begun, timeout, brief) == at(11).mono
 
 
 def test_market_mode_crosses_at_once() -> None:
@@ -204,14 +273,37 @@ def test_market_mode_crosses_at_once() -> None:
     assert w.hedge.phase is RoutePhase.CROSS
 
 
-def test_refused_passive_orders_make_it_cross() -> None:
-    w, intents = step(exposed(), params(), 0)
-    for number, when in ((2, 0.1), (3, 0.6)):
-        w = planned(w, placed(intents)[0].draft, number, when)
-        w = fold(w, view(w, number, "0", Status.REJECTED, when, "FAIL_POST_ONLY"))
-        w = fresh(w, when + 0.4)
-        w, intents = step(w, params(), when + 0.4)
-    assert placed(intents)[0].draft.tif is Tif.IOC
+def test_maximal_risk_aversion_crosses_at_once() -> None:
+    w, intents = step(exposed(), params(risk_aversion=None), 0)
+    (place,) = placed(intents)
+    assert (place.draft.tif, place.draft.qty) == (Tif.IOC, qty("0.5"))
+    assert phase(w) is RoutePhase.CROSS
+
+
+def test_without_risk_aversion_it_rests_as_long_as_it_may() -> None:
+    p = params(risk_aversion=0)
+    w, _ = resting(p)
+    w, intents = step(fresh(w, 12.9), p, 12.9)
+    assert intents == []
+    w, _ = step(fresh(w, 13), p, 13)
+    assert phase(w) is RoutePhase.CROSS, "two seconds of fifteen are kept for crossing"
+
+
+def test_a_hedge_rests_while_the_cost_model_finds_it_worth_it() -> None:
+    p = params(risk_aversion=8 * NANO)
+    w, _ = resting(p)
+    w, intents = step(fresh(w, 0.5), p, 0.5)
+    assert intents == []
+    w, _ = step(fresh(w, 2), p, 2)
+    assert phase(w) is RoutePhase.CROSS, "a second now costs more than resting earns"
+
+
+def test_the_reason_to_cross_is_the_estimate() -> None:
+    p = params(risk_aversion=8 * NANO)
+    w, _ = resting(p)
+    (emit,) = [i for i in decide(fresh(w, 2), p, at(2)) if isinstance(i, Emit)]
+    assert isinstance(emit.event, HedgeMoved)
+    assert emit.event.why.startswith("cross 5.08 rest 1.25 bps, wait 2")
 
 
 def test_fills_that_arrive_meanwhile_join_the_running_hedge() -> None:
@@ -226,13 +318,46 @@ def test_fills_that_arrive_meanwhile_join_the_running_hedge() -> None:
     assert more.draft.hedge_id == 1
 
 
-def test_a_reversed_exposure_cancels_the_order_that_would_add_to_it() -> None:
-    w, intents = step(exposed(), params(), 0)
-    w = planned(w, placed(intents)[0].draft, 2)
+def test_a_fill_that_joins_a_resting_hedge_rests_beside_it() -> None:
+    w, first = resting(params())
+    w = planned(w, maker_draft(size="0.2"), 3)
+    w = fold(w, fill(w, 3, "0.2", "b", 0.2))
+    (more,) = placed(step(w, params(), 0.2)[1])
+    assert (more.draft.qty, more.draft.px) == (qty("0.2"), w.orders[first].request.px)
+
+
+def test_a_reversed_exposure_nets_first() -> None:
+    """The order that would add to it must end before anything is sent the other way."""
+    w, _ = resting(params())
     w = planned(w, maker_draft(Side.SELL, "1"), 3)
-    w = fold(w, fill(w, 3, "1", "r"))
+    w = fold(fold(w, fill(w, 3, "1", "r", 0.1)), view(w, 3, "1", Status.FILLED, 0.1))
+    w, intents = step(w, params(), 0.1)
+    assert [i.client_id for i in cancels(intents)] == [2]
+    assert placed(intents) == [], "its end changes the size to hedge, and the book"
+    w = fold(w, fill(w, 2, "0.2", "meanwhile", 0.15))
+    w = fold(w, view(w, 2, "0.2", Status.CANCELLED, 0.2))
+    (place,) = placed(step(w, params(), 0.2)[1])
+    assert (place.draft.side, place.draft.qty) == (Side.BUY, qty("0.7"))
+
+
+def test_a_reversed_exposure_does_not_wait_for_an_order_in_doubt() -> None:
+    w, number = resting(params())
+    w = fold(w, OrderAnswered(number, Verdict.IN_DOUBT, at(0.1), message="timeout"))
+    w = planned(w, maker_draft(Side.SELL, "1"), 3)
+    w = fold(w, fill(w, 3, "1", "r", 0.1))
     _, intents = step(w, params(), 0.1)
-    assert [i.client_id for i in intents if isinstance(i, Cancel)] == [2]
+    (place,) = placed(intents)
+    assert (place.draft.side, place.draft.qty) == (Side.BUY, qty("0.5"))
+
+
+def test_S1_a_resting_order_larger_than_what_is_left_is_cancelled() -> None:
+    w, _ = resting(params())
+    w = planned(w, maker_draft(Side.SELL, "0.2"), 3)
+    w = fold(fold(w, fill(w, 3, "0.2", "r", 0.1)), view(w, 3, "0.2", Status.FILLED, 0.1))
+    assert plain(hedge_need(w)) == "-0.3"
+    _, intents = step(w, params(), 0.1)
+    assert [i.client_id for i in cancels(intents)] == [2]
+    assert placed(intents) == []
 
 
 def test_without_a_hedge_book_nothing_is_sent_and_nothing_crashes() -> None:
@@ -255,10 +380,26 @@ def test_timeout_of_another_ticker_counts_notional() -> None:
     assert calculate_timeout(qty("10"), px("150"), p) == 10 * SECOND
 
 
-def test_passive_window_keeps_the_cross_reserve() -> None:
-    assert passive_window(params(), Ns(10 * SECOND)) == 3 * SECOND
-    assert passive_window(params(passive=Ns(60 * SECOND)), Ns(10 * SECOND)) == 8 * SECOND
-    assert passive_window(params(hedge_mode=HedgeMode.MARKET), Ns(10 * SECOND)) == 0
+def test_resting_keeps_the_cross_reserve() -> None:
+    w, _ = step(exposed(), params(), 0)
+    assert w.hedge is not None
+    begun, timeout = at(0).mono, Ns(10 * SECOND)
+    for p, seconds in (
+        (params(), 13),
+        (BRIEF, 3),
+        (params(passive=Ns(60 * SECOND), max_unhedged=Ns(8 * SECOND)), 6),
+        (AT_ONCE, 0),
+        (params(max_unhedged=Ns(SECOND)), 0),
+    ):
+        assert rest_until(w.hedge, begun, timeout, p) == at(seconds).mono
+
+
+def test_a_passive_order_outlives_its_rest_on_the_venue_by_two_seconds() -> None:
+    (place,) = placed(step(exposed(), BRIEF, 0)[1])
+    assert place.draft.life == 5 * SECOND
+    w, _ = step(exposed(), params(), 0)
+    (place,) = placed(step(fresh(w, 12), params(), 12)[1])
+    assert place.draft.life == 3 * SECOND
 
 
 def test_hedge_started_carries_arrival_prices() -> None:

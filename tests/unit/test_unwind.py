@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from safety.latch import GuardView, guards, tighten
+from safety.guards import GuardView, guards
+from safety.latch import tighten
 from safety.reasons import Reason
 from safety.unwind import Flat, Orders, UnwindLeg, UnwindView, Wait, ladder, plan
 from strategy.domain import (

@@ -1,0 +1,157 @@
+"""Sample mutants, judge them in a private copy of the tree, report."""
+
+import argparse
+import json
+import os
+import random  # noqa: TID251 - a sample that its seed repeats
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tests.mutation.operators import Mutant, mutants
+from tests.mutation.report import load_reasons, rewritten, survivors, table
+from tests.mutation.session import Result, run
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("safety", "strategy")
+COPIED = (
+    "daemon", "deploy", "docs", "exchanges", "safety", "strategy", "tests", "Makefile",
+    "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.lock",
+)  # fmt: skip
+FOLDERS = ("tests/unit", "tests/property")
+CORE = re.compile(r"^from (safety\.\w+|strategy\.(?!domain|params)\w+) import", re.MULTILINE)
+FAR = {
+    "test_audit", "test_bench_conclusions", "test_bench_fills", "test_core_vs_simulator",
+    "test_explain", "test_journal_faults", "test_recovery", "test_report", "test_requirements",
+    "test_tca",
+}  # fmt: skip
+"""Tests of the core's users, too long to meet a mutant within the budget."""
+
+
+def near(root: Path) -> list[str]:
+    """Return the quick test files that import the core: the ones that can judge it."""
+    found = [p for folder in FOLDERS for p in sorted((root / folder).glob("test_*.py"))]
+    chosen = [p for p in found if p.stem not in FAR and CORE.search(p.read_text())]
+    return [p.relative_to(root).as_posix() for p in chosen]
+
+
+def arguments(given: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("--mutants", type=int, default=500, help="how many; 0 is all of them")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample")
+    parser.add_argument("--only", action="append", default=[], help="a file; may be repeated")
+    parser.add_argument("--tests", action="append", default=[], help="a test file; may be repeated")
+    parser.add_argument("--budget", type=float, default=6, help="seconds of tests a mutant")
+    parser.add_argument("--write", type=Path, help="the page whose generated part to renew")
+    parser.add_argument("--recheck", type=Path, help="judge only the survivors of these results")
+    parser.add_argument("--results", type=Path, help="where to keep the results, JSON lines")
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args(given)
+
+
+def everything(root: Path, only: list[str]) -> list[Mutant]:
+    """Return all mutants of the chosen files."""
+    files = only or [
+        p.relative_to(root).as_posix()
+        for package in PACKAGES
+        for p in sorted((root / package).glob("*.py"))
+    ]
+    return [m for file in files for m in mutants(file, (root / file).read_text())]
+
+
+def sample(pool: list[Mutant], count: int, seed: int) -> list[Mutant]:
+    """Return that many of them, the same for the same seed, in their order."""
+    if not count or count >= len(pool):
+        return pool
+    rng = random.Random(seed)  # noqa: S311 - a repeatable sample, not a secret
+    return [pool[i] for i in sorted(rng.sample(range(len(pool)), count))]
+
+
+def read_plan(path: Path) -> list[Mutant]:
+    """Read mutants back from JSON lines."""
+    return [_mutant(json.loads(row)) for row in path.read_text().splitlines()]
+
+
+def read_results(path: Path) -> list[Result]:
+    """Read results back from JSON lines."""
+    found = [json.loads(row) for row in path.read_text().splitlines()]
+    return [Result(**{**row, "mutant": _mutant(row["mutant"])}) for row in found]
+
+
+def _mutant(row: dict[str, Any]) -> Mutant:
+    first, last = row.pop("lines")
+    return Mutant(**row, lines=(first, last))
+
+
+def private_copy(folder: Path) -> Path:
+    """Copy the tree, so that no mutant ever stands in the working one."""
+    copy = folder / "tree"
+    copy.mkdir()
+    skip = shutil.ignore_patterns("__pycache__", ".hypothesis")
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=skip)
+        elif (ROOT / name).exists():
+            shutil.copy2(ROOT / name, copy / name)
+    return copy
+
+
+def judge(options: argparse.Namespace, folder: Path) -> list[Result]:
+    """Judge the sample in a process whose code is the private copy."""
+    copy = private_copy(folder)
+    pool = everything(copy, options.only)
+    if options.recheck:
+        open_keys = {r.mutant.key for r in read_results(options.recheck) if not r.dead}
+        plan = [m for m in pool if m.key in open_keys]
+    else:
+        plan = sample(pool, options.mutants, options.seed)
+    sys.stderr.write(f"{len(plan)} of {len(pool)} mutants\n")
+    (folder / "plan").write_text("".join(json.dumps(asdict(m)) + "\n" for m in plan))
+    tests = [f"--tests={name}" for name in options.tests]
+    command = [sys.executable, "-m", "tests.mutation", "--inside", str(folder), *tests]
+    command.append(f"--budget={options.budget}")
+    with (folder / "log").open("w") as log:
+        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONHASHSEED": "0"}
+        subprocess.run(command, cwd=copy, stdout=log, env=environment, check=False)
+    results = read_results(folder / "results") if (folder / "results").exists() else []
+    if len(results) != len(plan):
+        sys.stderr.write((folder / "log").read_text()[-3000:])
+        raise SystemExit(f"judged {len(results)} of {len(plan)} mutants")
+    return results
+
+
+def inside(options: argparse.Namespace) -> int:
+    """Work within the private copy."""
+    folder: Path = options.inside
+    if (folder / "tree").resolve() != ROOT:
+        raise SystemExit("this is not the private copy")
+    tests = options.tests or near(ROOT)
+    return run(ROOT, read_plan(folder / "plan"), tests, options.budget, folder / "results")
+
+
+def main(given: list[str]) -> int:
+    """Run the command; 1 when a survivor has no known reason."""
+    options = arguments(given)
+    if options.inside:
+        return inside(options)
+    with tempfile.TemporaryDirectory(prefix="mutation-") as name:
+        folder = Path(name).resolve()
+        results = judge(options, folder)
+        if options.results:
+            shutil.copy(folder / "results", options.results)
+    reasons = load_reasons()
+    said = f"{table(results)}\n{survivors(results, reasons)}"
+    sys.stdout.write(said)
+    if options.write:
+        options.write.write_text(rewritten(options.write.read_text(), f"\n{said}\n"))
+    return int(any(not r.dead and r.mutant.key not in reasons for r in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""Orders whose fate is unknown, over the wire: the daemon against the simulator's own books."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process.conftest import Simulator, hedged, start, until
+
+LIVE = ("--ticker", "ETH", "--venues", "live", "--log-format", "json", "--fill-timeout", "1")
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def events(text: str, event: str) -> list[dict[str, Any]]:
+    return [line for line in lines(text) if line["event"] == event]
+
+
+def doubled(simulator: Simulator) -> list[str]:
+    """Client ids that one venue took more than once."""
+    ids = [(r["venue"], r["client_id"]) for r in simulator.ask("/audit")["orders"]]
+    return [client for venue, client in ids if ids.count((venue, client)) > 1]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"fault": "F02"}, {"fault": "F03", "delay_ms": 2500}, {"fault": "F13", "mode": "trimmed"}],
+)
+def test_F02_F03_F13_hedges_that_went_astray_end_hedged_and_never_doubled(
+    fresh_simulator: Callable[..., Simulator], tmp_path: Path, fault: dict[str, object]
+) -> None:
+    simulator = fresh_simulator("--speed", "6")
+    simulator.ask("/faults", "POST", {"venue": "grvt", "count": 1, **fault})
+    done = hedged(
+        tmp_path, *LIVE, "--size", "0.3", "--iter", "1", "--hedge-mode", "market",
+        env=simulator.environment(), limit=90,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert simulator.positions() == ("0", "0")
+    assert doubled(simulator) == []
+    assert sum(simulator.ask("/faults")["taken"].values()) == 1
+    if fault["fault"] != "F13":
+        assert events(done.stdout, "in_doubt")
+        assert events(done.stdout, "resent"), "the same bytes again"
+        assert not events(done.stdout, "dead"), "the copy was there before any proof"
+
+
+def test_F74_F75_one_empty_answer_is_not_flat_and_an_orphan_pair_is_named(
+    fresh_simulator: Callable[..., Simulator], tmp_path: Path
+) -> None:
+    simulator = fresh_simulator("--speed", "6")
+    env = simulator.environment()
+    process = start(tmp_path, *LIVE, "--size", "0.5", "--sleep", "600", env=env)
+    until(lambda: simulator.positions() == ("0.5", "-0.5"), 60, "a hedged position")
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    other = tmp_path / "other"
+    other.mkdir()
+    lost = hedged(other, *LIVE, "--size", "0.5", "--iter", "1", env=env, limit=40)
+    assert lost.returncode == 78
+    why = events(lost.stdout, "refused")[0]["why"]
+    assert "an orphan pair (no journal of it)" in why
+    assert "grvt position differs" in why
+    assert "`hedged flatten`" in why
+    simulator.ask("/faults", "POST", {"venue": "grvt", "fault": "F74", "count": 1})
+    again = hedged(tmp_path, *LIVE, "--size", "0.5", "--iter", "1", env=env, limit=40)
+    assert again.returncode == 75, "an answer without positions is no answer"
+    assert simulator.positions() == ("0.5", "-0.5")
+    simulator.ask("/faults", "POST", {"venue": "backpack", "fault": "F74", "count": 1})
+    done = hedged(tmp_path, *LIVE, "--size", "0.5", "--iter", "1", env=env, limit=90)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert simulator.positions() == ("0", "0")
+    assert events(done.stdout, "reconciled")
+    assert not events(done.stdout, "adopted")
+
+
+def test_F69_REQ_42_a_failover_that_loses_the_maker_is_noticed_and_quoted_again(
+    fresh_simulator: Callable[..., Simulator], tmp_path: Path
+) -> None:
+    simulator = fresh_simulator("--speed", "0.05")
+    env = simulator.environment()
+    flags = ("--size", "0.5", "--primary-mode", "bbo_minus_1", "--fill-timeout", "60")
+    process = start(tmp_path, *LIVE, *flags, env=env)
+
+    def makers() -> list[str]:
+        rows = simulator.ask("/audit")["orders"]
+        return [r["client_id"] for r in rows if r["venue"] == "backpack"]
+
+    until(lambda: simulator.ask("/state")["backpack"]["open_orders"] == 1, 25, "a resting maker")
+    before = makers()
+    simulator.ask("/faults", "POST", {"venue": "backpack", "fault": "F69"})
+    until(lambda: len(makers()) > len(before), 25, "another maker")
+    until(lambda: simulator.ask("/state")["backpack"]["open_orders"] == 1, 15, "it rests")
+    assert doubled(simulator) == []
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert simulator.ask("/state")["backpack"]["open_orders"] == 0
+    assert abs(simulator.net()) < 0.01
