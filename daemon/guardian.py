@@ -70,8 +70,8 @@ class Guardian:
         fired = trips(view, limits, params.max_failures)
         over = w.hedge is not None and view.naked_hedge >= limits.max_naked_hedge
         hurry = over and w.hedge is not None and w.hedge.phase is not RoutePhase.EMERGENCY
-        text = naked_text("naked_hedge", view.naked_hedge, limits.max_naked_hedge)
-        return Look(self._stand(levels(view, limits)), self._patient(fired, now), text * hurry)
+        why = naked_text("naked_hedge", view.naked_hedge, limits.max_naked_hedge) if hurry else ""
+        return Look(self._stand(levels(view, limits)), self._patient(fired, now), why)
 
     def _stand(self, found: tuple[Level, ...]) -> tuple[Level, ...]:
         """Keep the text with which each condition began, so that a level moves only twice."""

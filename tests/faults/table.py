@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.faults.catalogue import FAULTS
@@ -69,6 +70,7 @@ def sources() -> list[Path]:
     return [p for p in found if p.relative_to(tests).parts[0] not in OF_THE_SIMULATOR]
 
 
+@cache
 def proofs() -> dict[str, list[Proof]]:
     """Return every fault's tests, in the order of their files."""
     found: dict[str, list[Proof]] = {fault: [] for fault in FAULTS}

@@ -41,6 +41,9 @@ class Journalled:
     def summary(self) -> dict[str, Any]:
         return {"ticker": "ETH", "venues": "sim", "legs": self.legs}
 
+    def residual(self) -> str:
+        return ""
+
     def close(self) -> None:
         self.closed += 1
 

@@ -9,7 +9,7 @@ from safety.guards import GuardView, LegHealth, guards, levels, trips
 from safety.latch import tighten
 from safety.limits import Limits
 from safety.reasons import Reason
-from safety.unwind import Orders, UnwindLeg, UnwindView, Wait, plan
+from safety.unwind import Flat, Orders, UnwindLeg, UnwindView, Wait, plan
 from strategy.domain import (
     Bps,
     Mode,
@@ -346,8 +346,13 @@ def test_the_gate_opens_nothing_at_the_ceiling_of_the_order_rate() -> None:
 def test_an_unwind_without_a_leg_that_may_shrink_says_so() -> None:
     step = plan(view(leg(Venue.BACKPACK, "0.5"), leg(Venue.GRVT, "-0.8"), Mode.REDUCING), params())
     assert isinstance(step, Orders)  # the larger leg shrinks
-    flat = plan(view(leg(Venue.BACKPACK, "0"), leg(Venue.GRVT, "0"), Mode.REDUCING), params())
-    assert flat.__class__.__name__ == "Flat"
+    low = {"book": None, "mark": px("500")}  # 0.02 is below the hedge venue's minimum notional
+    stuck = leg(Venue.BACKPACK, "0", **low), leg(Venue.GRVT, "0.02", **low)
+    step = plan(view(*stuck, Mode.REDUCING), params())
+    assert isinstance(step, Wait)
+    assert step.why == "exposure left, and no leg may trade it now"
+    empty = view(leg(Venue.BACKPACK, "0"), leg(Venue.GRVT, "0"), Mode.REDUCING)
+    assert isinstance(plan(empty, params()), Flat)
 
 
 def test_flattening_waits_without_any_price_and_without_liquidity() -> None:

@@ -702,6 +702,19 @@ def test_H2_a_condition_is_told_once_shown_while_it_stands_and_explained_later()
     assert snapshot(rig.w, Ns(rig.mono))["alerts"] == []
 
 
+def test_H2_conditions_come_and_go_one_by_one() -> None:
+    rig = Rig()
+    rig.read(account(Venue.GRVT, leverage=nano(5)))
+    rig.tick(0.1)
+    rig.read(Access(Venue.BACKPACK, "revoked"))
+    rig.tick(0.1)
+    assert len(rig.alerts("account_changed")) == len(rig.alerts("venue_forbidden")) == 1
+    rig.read(account(Venue.GRVT))
+    rig.tick(0.1)
+    assert rig.cleared() == ["account_changed"]
+    assert [level.code for level in rig.w.levels] == ["venue_forbidden"]
+
+
 def test_the_gate_says_which_condition_held_an_order_back() -> None:
     rig = Rig()
     rig.read(account(Venue.GRVT, leverage=nano(5)))
