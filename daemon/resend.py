@@ -11,8 +11,12 @@ from daemon.core import Core
 from daemon.narrator import Narrator
 from exchanges.port import Payload
 from safety.gate import Denied, LegRisk, gate
+from safety.reasons import Reason
 from strategy.domain import Now, Purpose, Qty, Side
 from strategy.world import Order
+
+TOUCH = Reason.PRICE_CAP
+"""No obstacle for a copy that is post-only: it cannot take, and the refusal ends the doubt."""
 
 
 class Recaller:
@@ -31,7 +35,7 @@ class Recaller:
         view = core.risk(request.venue, now)
         freed = replace(view, leg=without(view.leg, order))
         ruling = gate(order.draft, freed, core.settings.limits, now)
-        if isinstance(ruling, Denied):
+        if isinstance(ruling, Denied) and not (order.request.post_only and ruling.code is TOUCH):
             self._refused(order, f"{ruling.code.value}: {ruling.detail}")
             return None
         payload = core.journal.payload(request)

@@ -5,8 +5,9 @@ the reason (a lost reply, a lost stream message, a cancel that was not confirmed
 IN_DOUBT only by venue evidence, or by one successful "not found" on every surface after the last
 moment at which the venue could still have accepted it (faults.md section 4).
 
-While a GRVT order is in doubt and not to be found, it is sent again byte for byte (the venue
-ignores a copy of what it has), or cancelled in advance when nobody wants it any more.
+While a GRVT order is in doubt and not to be found, it is sent again byte for byte: the venue
+ignores a copy of what it has, and answers for what it had not. One that would rest, or that nobody
+wants any more, is cancelled in advance before that, so that its copy ends where it arrives.
 """
 
 from collections import Counter
@@ -47,8 +48,8 @@ PROOF_MARGIN = Ns(400 * MS)
 """Margin beside the measured offset: its own error, and a request already inside the venue."""
 HISTORY_LAG = Ns(2 * SECOND)
 """How far Backpack's history may lag its engine (venues.md B3.2)."""
-RESENDS = 1
-"""Copies of one order (faults.md section 4, step 3a)."""
+RESENDS = 3
+"""Copies of one order: identical ones, of which the venue takes one at most (venues.md A5.1)."""
 RESEND_AFTER = Ns(SECOND)
 """A new order may be invisible for a moment (venues.md A5.1): no copy before that has passed."""
 RESEND_ABSENT = 2
@@ -243,14 +244,13 @@ class Resolver:
     # --- recovering --------------------------------------------------------------------------
 
     async def _recover(self, order: Order, asked: _Asked) -> list[Event]:
-        """Send a GRVT order in doubt again, or cancel it in advance."""
+        """Cancel a GRVT order in doubt in advance if it would rest, and send it again."""
         port = self._ports[order.request.venue]
         doubtful = order.state is OrderState.IN_DOUBT and not order.cum
         if not doubtful or order.request.venue is not Venue.GRVT or not isinstance(port, Recovers):
             return []
         if order.request.tif is Tif.GTC or order.cancel_at is not None:
             await self._bury(order, asked, port)
-            return []
         return await self._resend(order, asked, port)
 
     async def _bury(self, order: Order, asked: _Asked, port: Recovers) -> None:

@@ -7,9 +7,58 @@ hedged. What is asserted here is what that fault's row asks for beside.
 import pytest
 
 from strategy.domain import Venue
+from tests.dst.faults import BY_NAME
 from tests.faults.alone import episode, kept, refusals
 
 B, G = Venue.BACKPACK, Venue.GRVT
+
+
+def cases(*names: str) -> list[tuple[str, Venue]]:
+    """Return kinds with each venue that can have them."""
+    return [(name, venue) for name in names for venue in BY_NAME[name].venues]
+
+
+ORDERS = cases("F01", "F02", "F03", "F03 late", "F04", "F05", "F06", "F07", "F10", "F16")
+TOLD = cases("F23", "F24", "F25", "F26", "F29", "F59")
+STREAMS = cases("F49", "F50", "F52", "F53", "F54", "F55", "F56 private")
+MARKET = cases("F60", "F61", "F65", "F66", "F68", "F69", "F70", "F71", "F72", "F73", "F74", "F79")
+
+
+@pytest.mark.parametrize(("name", "venue"), ORDERS, ids=str)
+def test_F01_to_F07_F10_F16_orders_that_go_astray_never_double_and_end_hedged(
+    name: str, venue: Venue
+) -> None:
+    report = episode(name, venue=venue, seed=2)
+    assert report.exit == 0
+    assert report.figures.longest <= 15 * 10**9
+
+
+@pytest.mark.parametrize(("name", "venue"), TOLD, ids=str)
+def test_F23_to_F26_F29_F59_what_a_venue_tells_wrongly_ends_flat_or_named(
+    name: str, venue: Venue
+) -> None:
+    report = episode(name, venue=venue, seed=2)
+    assert report.exit in (0, 77, 78)
+    if name in ("F24", "F59"):
+        assert report.exit == 0
+
+
+@pytest.mark.parametrize(("name", "venue"), STREAMS, ids=str)
+def test_F49_F50_F52_to_F56_lost_streams_and_venues_end_hedged(name: str, venue: Venue) -> None:
+    report = episode(name, venue=venue, seed=2, at=(2.0,), seconds=6.0)
+    assert report.exit == 0
+    assert report.figures.longest <= 20 * 10**9
+
+
+@pytest.mark.parametrize(("name", "venue"), MARKET, ids=str)
+def test_F60_F61_F65_F66_F68_to_F74_F79_bad_markets_clocks_and_accounts_end_flat_or_named(
+    name: str, venue: Venue
+) -> None:
+    report = episode(name, venue=venue, seed=2, at=(2.0,), seconds=6.0)
+    assert report.exit in (0, 77, 78)
+    assert report.figures.longest <= 20 * 10**9
+
+
 BOTH = pytest.mark.parametrize("venue", Venue, ids=str)
 
 

@@ -9,7 +9,7 @@ from daemon.core import Core, Send, Settings
 from daemon.journal import Journal
 from daemon.resend import Recaller, without
 from exchanges.port import Payload
-from strategy.domain import Mode, Now, Side, Venue
+from strategy.domain import Mode, Now, Side, Venue, nano, plain
 from strategy.events import LatchMoved, OrderAnswered, Verdict
 from strategy.params import HedgeMode
 from strategy.world import Order
@@ -31,13 +31,13 @@ from tests.unit.recovery_rig import narrator
 class Rig:
     """A core whose hedge order 1 is in doubt."""
 
-    def __init__(self) -> None:
+    def __init__(self, mode: HedgeMode = HedgeMode.MARKET) -> None:
         harness = Harness(1, params())
         self.ports: dict[Venue, EnginePort] = harness.ports
         told_to, self.sink = narrator()
         self.journal = Journal(Path(":memory:"), at(0).wall)
         w = with_position(world(), backpack="0.5")
-        settings = Settings(params(hedge_mode=HedgeMode.MARKET), LIMITS)
+        settings = Settings(params(hedge_mode=mode), LIMITS)
         self.core = Core(w, settings, self.journal, self.ports, told_to, lambda: at(0))
         self.sent = next(c for c in self.core.tick() if isinstance(c, Send)).payload
         doubt = OrderAnswered(self.sent.request.client_id, Verdict.IN_DOUBT, at(0), message="x")
@@ -83,6 +83,16 @@ def test_S10_a_copy_beyond_the_cap_of_the_book_as_it_is_now_stays_home() -> None
     rig.core.world = with_book(rig.core.world, far)
     assert rig.ask() is None
     assert rig.refusal().startswith("price_cap")
+
+
+def test_a_copy_that_would_rest_is_sent_even_when_the_touch_has_passed_it() -> None:
+    """A post-only copy cannot take: the venue's refusal ends the doubt."""
+    rig = Rig(HedgeMode.SMART)
+    assert rig.order.request.post_only
+    bid = rig.order.request.px + nano("50")
+    past = book(bids=[(plain(bid), "5")], asks=[(plain(bid + nano("0.05")), "5")])
+    rig.core.world = with_book(rig.core.world, past)
+    assert rig.ask() is not None
 
 
 def test_S12_nothing_is_sent_again_while_halted() -> None:
