@@ -31,7 +31,7 @@ from daemon.loop import EXIT_HALTED, EXIT_HUMAN, EXIT_OK, Loop
 from daemon.metrics import RunMetrics
 from daemon.narrator import Narrator
 from daemon.notify import Notifier
-from daemon.offline import journal_path
+from daemon.offline import UNPROVED, journal_path
 from daemon.reconcile import Reconciler, StartRefused, journal_latch
 from daemon.reload import Reloader
 from daemon.resend import Recaller
@@ -332,6 +332,7 @@ class App:
     ) -> int:
         journal = core.journal
         journal.put_meta("running", "1")
+        journal.put_meta("residual", UNPROVED)
         journal.put_meta("ticker", self.config.ticker)
         journal.commit()
         self._loop_running = loop

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from daemon.clock import utc_day
-from daemon.guardian import Guardian, tell
+from daemon.guardian import Guardian, believed, tell, undoable
 from daemon.journal import Journal, JournalLost
 from daemon.narrator import Narrator
 from daemon.resolver import past_life
+from daemon.retention import Retention
+from daemon.stuck import contradicted, given_up, residue
 from daemon.tca_desk import TcaDesk
 from exchanges.port import Payload
 from safety.gate import Approved, Denied, LegRisk, RiskView, gate
@@ -127,6 +129,7 @@ class Core:
         self._narrator = narrator
         self._now = now
         self._tca = TcaDesk(journal, settings.params.stale)
+        self._retention = Retention(journal)
         narrator.recorder = self._alerted
         self._sent_at: deque[Ns] = deque()
         self._guardian = Guardian(journal)
@@ -244,6 +247,7 @@ class Core:
                 break
         if not commands:  # bookkeeping never stands before an order
             self._tca.tick(self.world, self._now())
+            self._retention.tick(self._now().mono)
         self.journal.commit()
         return commands
 
@@ -317,7 +321,8 @@ class Core:
         if day == self.world.day:
             return
         known = self.journal.day_baseline(day)
-        equity = self.world.equity()
+        known_worth = believed(self.world, self.settings.params, now)
+        equity = self.world.equity() if known_worth else None
         if known is None and equity is None:
             return
         baseline = known if known is not None else equity
@@ -334,6 +339,9 @@ class Core:
             self.on(HedgeMoved(hedge_id, RoutePhase.EMERGENCY, look.hurry, now))
         if look.trip is not None:
             self._trip(look.trip, now)
+        stuck = contradicted(self.world, now)
+        if stuck:
+            self._trip(Trip(Reason.POSITION_MISMATCH, residue(self.world, stuck)), now)
 
     def _trip(self, trip: Trip, now: Now) -> None:
         if self.world.mode is Mode.RUNNING:
@@ -341,10 +349,15 @@ class Core:
 
     def _move_latch(self, now: Now) -> None:
         w = self.world
-        left = exposed(w) or w.hedge is not None
+        left = exposed(w) or w.hedge is not None or undoable(w, self.settings.params)
         live = any(w.live())
+        hopeless = given_up(w, now) if live and w.mode is not Mode.HALTED else ""
+        if hopeless:
+            self.on(LatchMoved(Mode.HALTED, f"{w.reason}; residual {hopeless}", now))
+            return
         residual = self._residual() if w.mode is Mode.FLATTENING and not live else ""
-        flat = bool(residual) or self.verified_flat()
+        # asked only where it counts: it looks at every order kept, on each tick of the hot path
+        flat = w.mode is Mode.FLATTENING and (bool(residual) or self.verified_flat())
         following = tighten(w.mode, left, live, flat, w.reason)
         if following is not w.mode:
             reason = f"{w.reason}; residual {residual}" if residual else w.reason
@@ -478,6 +491,7 @@ class Core:
             book_at=leg.book.at if leg.book else None,
             up=leg.public_up and leg.private_up,
             mark=leg.facts.fresh_mark(now, self.settings.params.mark_fresh),
+            current=leg.fresh_book(now, self.settings.params.stale) is not None,
         )
 
 

@@ -19,6 +19,7 @@ from strategy.events import RoutePhase
 from strategy.facts import Level
 from strategy.hedgeable import off_mark
 from strategy.params import Params
+from strategy.rollback import chunk_size
 from strategy.world import Leg, World
 
 LASTS = Ns(NANO)
@@ -30,6 +31,9 @@ PATIENCE = {
     Reason.FORBIDDEN: Ns(3 * LASTS),
 }
 """A refused key is told at once, and asked for again every half second before it latches (F08)."""
+BLIND = Ns(2 * NANO)
+"""How long a running hedge goes on without a usable book of its venue (F65): a short break of the
+stream ends before it. After that the mark prices what finishes it, or the primary undoes it."""
 META = "naked_day"
 GRAVE = frozenset({Reason.FORBIDDEN.value, Reason.MARGIN.value})
 """Conditions that page at once."""
@@ -63,15 +67,29 @@ class Guardian:
         """The running hedge, and the World's exposure x time when it began."""
         self._since: dict[Reason, Ns] = {}
         self._standing: dict[tuple[str, str, bool], Level] = {}
+        self._blind_since: Ns | None = None
 
     def look(self, w: World, params: Params, limits: Limits, now: Now) -> Look:
         """Return what stands, what latches now, and whether the hedge must be hurried."""
         view = self._view(w, params, limits, now)
         fired = trips(view, limits, params.max_failures)
-        over = w.hedge is not None and view.naked_hedge >= limits.max_naked_hedge
-        hurry = over and w.hedge is not None and w.hedge.phase is not RoutePhase.EMERGENCY
-        why = naked_text("naked_hedge", view.naked_hedge, limits.max_naked_hedge) if hurry else ""
-        return Look(self._stand(levels(view, limits)), self._patient(fired, now), why)
+        why = self._late(w, view, limits) or self._blind(w, params, now)
+        hurry = why if w.hedge is not None and w.hedge.phase is not RoutePhase.EMERGENCY else ""
+        return Look(self._stand(levels(view, limits)), self._patient(fired, now), hurry)
+
+    @staticmethod
+    def _late(w: World, view: GuardView, limits: Limits) -> str:
+        if w.hedge is None or view.naked_hedge < limits.max_naked_hedge:
+            return ""
+        return naked_text("naked_hedge", view.naked_hedge, limits.max_naked_hedge)
+
+    def _blind(self, w: World, params: Params, now: Now) -> str:
+        """Say that the running hedge has had nothing to price by for too long."""
+        if w.hedge is None or w.hedge_leg.fresh_book(now, params.stale) is not None:
+            self._blind_since = None
+            return ""
+        self._blind_since = now.mono if self._blind_since is None else self._blind_since
+        return "no usable book" if now.mono - self._blind_since >= BLIND else ""
 
     def _stand(self, found: tuple[Level, ...]) -> tuple[Level, ...]:
         """Keep the text with which each condition began, so that a level moves only twice."""
@@ -100,16 +118,13 @@ class Guardian:
             naked_day=base_seconds(self._of_day(w, now)),
             since_failure=Ns(now.mono - w.ended_at),
             exposed=exposed(w),
+            stranded=stranded(w, params, now),
         )
 
     @staticmethod
     def _pnl(w: World, params: Params, now: Now) -> Quote | None:
         """Return the day's profit; None while a book that it needs is not to be believed."""
-        for leg in w.legs.values():
-            book = leg.book.value if leg.book is not None else None
-            if leg.position and (book is None or not book.sane or off_mark(leg, params, now)):
-                return None
-        return w.day_pnl()
+        return w.day_pnl() if believed(w, params, now) else None
 
     # --- exposure budgets --------------------------------------------------------------------
 
@@ -135,6 +150,41 @@ class Guardian:
     def _save(self, w: World, now: Now) -> None:
         used = self._of_day(w, now)
         self._journal.put_meta(META, json.dumps({"day": self._day, "used": used}))
+
+
+def believed(w: World, params: Params, now: Now) -> bool:
+    """True while the books that positions are valued by are up, recent, sane and near the mark.
+
+    One leg at a price of long ago beside the other's of now looks like a loss, and is none.
+    """
+    return all(
+        leg.fresh_book(now, params.mark_fresh) is not None and not off_mark(leg, params, now)
+        for leg in w.legs.values()
+        if leg.position
+    )
+
+
+def stranded(w: World, params: Params, now: Now) -> str:
+    """Say which exposure the hedge venue would refuse as too small though it is no dust (F15).
+
+    Dust waits for more; what is left by a venue that raised its minimum would stay for ever.
+    """
+    settled = now.mono - w.net_at >= LASTS and w.hedge is None and not any(w.live(Venue.GRVT))
+    if not settled or exposed(w) or not more_than_dust(w, params):
+        return ""
+    leg = w.hedge_leg.instrument
+    return f"net {plain(w.net)} cannot be hedged, minimum of {leg.venue} {plain(leg.min_qty)}"
+
+
+def more_than_dust(w: World, params: Params) -> bool:
+    """True from one clip of an unwind on; unknown without any price."""
+    mid = w.price()
+    return mid is not None and abs(w.net) >= chunk_size(params, mid, w.primary.instrument)
+
+
+def undoable(w: World, params: Params) -> bool:
+    """True while exposure that is no dust can be undone on the primary, whatever else trades it."""
+    return w.primary.position * w.net > 0 and more_than_dust(w, params)
 
 
 def _health(w: World, venue: Venue, limits: Limits, now: Now) -> LegHealth:

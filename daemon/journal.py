@@ -13,21 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from daemon.journal_file import (
+    OLDER,
     SCHEMA,
     TABLES,
+    UPGRADE,
     Handle,
     JournalError,
     JournalFile,
     JournalLost,
+    remedy,
 )
 from daemon.journal_rows import OF_ORDER, Ledger, LoadedOrder, jsonable, loaded_order
 from daemon.reserve import Reserve
+from daemon.retention import carried, compact, due, read_anchor
 from exchanges.port import Payload
 from strategy.domain import (
     ClientId,
     Draft,
     Fill,
     FundingPayment,
+    Mode,
     Ns,
     OrderRequest,
     Px,
@@ -78,7 +83,7 @@ class Journal:
             self._seq, self._hash = int(seq), str(digest)
             self._newest = self.last_client_id()
         except (sqlite3.Error, OSError) as bad:
-            raise JournalError(f"journal {path.name}: {bad}; {_remedy(bad)}") from bad
+            raise JournalError(f"journal {path.name}: {bad}; {remedy(bad)}") from bad
         self._reserve: Reserve | None = None
 
     @classmethod
@@ -117,6 +122,9 @@ class Journal:
             db.executescript(f"BEGIN;{TABLES}COMMIT;")
             self._db.execute("INSERT INTO meta VALUES('schema', ?)", (str(SCHEMA),))
         schema = self.meta("schema")
+        if schema == OLDER:
+            db.executescript(UPGRADE)
+            schema = self.meta("schema")
         if schema != str(SCHEMA):
             raise JournalError(
                 f"journal {self.path.name}: schema {schema}, this release reads {SCHEMA}; "
@@ -314,6 +322,16 @@ class Journal:
             self._keep({"kind": "latch", "body": json.loads(text)})
         return self._seq
 
+    def compact(self, keep: int, most: int) -> bool:
+        """Turn detail older than the newest ``keep`` decisions into totals; true if more is due.
+
+        Takes at most ``most`` rows of each kind at once. What an emergency wrote in memory stays.
+        """
+        if self.lost or not due(self._db, keep):
+            return False
+        self._begin()
+        return compact(self._db, keep, most)
+
     # --- reading ---------------------------------------------------------------------------
 
     def payload(self, request: OrderRequest) -> Payload | None:
@@ -336,7 +354,7 @@ class Journal:
     def last_fill_at(self, venue: Venue) -> Ns:
         """Return the venue time of the newest fill; 0 without one."""
         row = self._db.execute("SELECT MAX(at) FROM fills WHERE venue=?", (venue.value,)).fetchone()
-        return Ns(row[0] or 0)
+        return Ns(row[0] or read_anchor(self._db).fill(venue.value)[0])
 
     def has_fill(self, venue: Venue, trade_id: str) -> bool:
         """True when an execution is already booked."""
@@ -357,7 +375,7 @@ class Journal:
         row = self._db.execute(
             "SELECT px FROM fills WHERE venue=? ORDER BY at DESC LIMIT 1", (venue.value,)
         ).fetchone()
-        return Px(row[0] if row else 0)
+        return Px(row[0] if row else read_anchor(self._db).fill(venue.value)[1])
 
     def last_hedge_id(self) -> int:
         """Return the newest hedge id used."""
@@ -365,11 +383,24 @@ class Journal:
             "SELECT body FROM event WHERE kind='HedgeStarted' ORDER BY seq DESC LIMIT 1"
         ).fetchone()
         orders = self._db.execute("SELECT MAX(hedge_id) FROM orders").fetchone()[0] or 0
-        return max(orders, json.loads(started[0])["hedge_id"] if started else 0)
+        newest = json.loads(started[0])["hedge_id"] if started else 0
+        return max(orders, newest, read_anchor(self._db).hedge_id)
+
+    def latch(self) -> tuple[int, str]:
+        """Return the mode and the reason of the newest latch; RUNNING without one."""
+        moved = self._db.execute(
+            "SELECT body FROM event WHERE kind='LatchMoved' ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
+        if moved is None:
+            return read_anchor(self._db).latch or (Mode.RUNNING.value, "")
+        body = json.loads(moved[0])
+        return int(body["mode"]), str(body["reason"])
 
     def ledger(self, venue: Venue) -> Ledger:
         """Add a venue's books up from its rows, exactly."""
-        position = cash = fees = volume = 0
+        before = carried(self._db, venue.value)
+        position, cash = before.get("position", 0), before.get("cash", 0)
+        fees, volume = before.get("fees", 0), before.get("volume", 0)
         name = (venue.value,)
         for side, cum in self._db.execute("SELECT side, cum FROM orders WHERE venue=?", name):
             position += side * cum
@@ -384,7 +415,7 @@ class Journal:
             position += qty
             cash -= notional(px, qty)
         paid_rows = self._db.execute("SELECT amount FROM funding WHERE venue=?", name)
-        funding = sum(row[0] for row in paid_rows)
+        funding = before.get("funding", 0) + sum(row[0] for row in paid_rows)
         return Ledger(SignedQty(position), Quote(cash), Quote(fees), Quote(funding), Quote(volume))
 
     def orders(self, keep: int) -> Iterator[LoadedOrder]:
@@ -410,7 +441,11 @@ class Journal:
 
     def chain_intact(self) -> bool:
         """True when every decision's hash follows from the one before it."""
-        last = ""
+        anchor = read_anchor(self._db)
+        last, first = anchor.digest, anchor.seq + 1
+        oldest = self._db.execute("SELECT MIN(seq) FROM event").fetchone()[0]
+        if oldest is not None and oldest != first:
+            return False
         for seq, wall, kind, body, digest in self._db.execute(
             "SELECT seq, wall, kind, body, hash FROM event ORDER BY seq"
         ):
@@ -432,19 +467,6 @@ ID_APART = 1 << 20
 def _first_id(wall: Ns) -> int:
     salt = int.from_bytes(hashlib.sha256(str(wall).encode()).digest()[:4], "big") % ID_APART
     return (wall // ID_EVERY - ID_EPOCH + salt) % ID_WRAP
-
-
-def _remedy(bad: Exception) -> str:
-    """Say what to do about a journal that cannot be opened."""
-    busy = isinstance(bad, sqlite3.OperationalError) and "locked" in str(bad)
-    if busy:
-        return "another program has it open; end that, then start again"
-    if isinstance(bad, sqlite3.OperationalError | OSError):
-        return "make its directory writable, with room, then start again"
-    return (
-        "keep the file, check the venues by hand, move it away, and let `hedged flatten` settle "
-        "what is open"
-    )
 
 
 def _link(last: str, seq: int, wall: int, kind: str, text: str) -> str:

@@ -11,8 +11,16 @@ import gc
 import sqlite3
 from collections.abc import Callable, Sequence
 
-SCHEMA = 1
+SCHEMA = 2
+OLDER = "1"
+"""The schema that opening turns into ours: it had no totals."""
 
+TOTALS = """
+CREATE TABLE totals(
+  day TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY(day, name)
+) STRICT;
+CREATE INDEX fills_order ON fills(client_id, venue);
+"""
 TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE orders(
@@ -46,6 +54,9 @@ CREATE TABLE event(
   hash TEXT NOT NULL
 ) STRICT;
 """
+TABLES += TOTALS
+UPGRADE = f"BEGIN;{TOTALS}UPDATE meta SET value={SCHEMA} WHERE key='schema';COMMIT;"  # noqa: S608 - fixed text
+"""From ``OLDER``, in one transaction."""
 
 TRANSACTION = frozenset({"BEGIN IMMEDIATE", "COMMIT"})
 Values = Sequence[object]
@@ -124,3 +135,16 @@ def abandon(db: sqlite3.Connection) -> None:
     if isinstance(db, Handle):
         db.me = db
         gc.freeze()
+
+
+def remedy(bad: Exception) -> str:
+    """Say what to do about a journal that cannot be opened."""
+    busy = isinstance(bad, sqlite3.OperationalError) and "locked" in str(bad)
+    if busy:
+        return "another program has it open; end that, then start again"
+    if isinstance(bad, sqlite3.OperationalError | OSError):
+        return "make its directory writable, with room, then start again"
+    return (
+        "keep the file, check the venues by hand, move it away, and let `hedged flatten` settle "
+        "what is open"
+    )

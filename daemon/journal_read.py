@@ -18,7 +18,9 @@ from typing import Any
 
 from daemon.config_sources import EXIT_USAGE, ConfigError
 from daemon.journal import SCHEMA, JournalError
+from daemon.journal_file import OLDER
 from daemon.offline import journal_path
+from daemon.retention import Totals, read_anchor, read_totals
 from strategy.domain import Px, Qty, Quote, Side, Venue
 
 COPY_TRIES = 20
@@ -186,7 +188,7 @@ class JournalReader:
         if "meta" not in tables:
             raise JournalError(f"journal {name}: a foreign database; name the daemon's directory")
         schema = self.meta("schema")
-        if schema != str(SCHEMA):
+        if schema not in (OLDER, str(SCHEMA)):
             raise JournalError(
                 f"journal {name}: schema {schema}, this release reads {SCHEMA}; "
                 "install the release that wrote it"
@@ -237,6 +239,21 @@ class JournalReader:
         """Return the funding payments; positive is received."""
         rows = self._db.execute("SELECT venue, amount, at FROM funding ORDER BY at")
         return [MoneyRow(Venue(r[0]), 0, Px(0), r[1], r[2]) for r in rows]
+
+    def totals(self) -> Totals:
+        """Return what became of the detail that is no longer there, by UTC day."""
+        return read_totals(self._db)
+
+    def newest_gone(self) -> int:
+        """Return the newest hedge of which only totals are left; 0 without one."""
+        return read_anchor(self._db).hedge_id
+
+    def since(self) -> int:
+        """Return the time of the oldest decision still there; 0 when all of them are."""
+        if not read_anchor(self._db).seq:
+            return 0
+        oldest: int = self._db.execute("SELECT wall FROM event ORDER BY seq LIMIT 1").fetchone()[0]
+        return oldest
 
     def events(self, *kinds: str) -> list[EventRow]:
         """Return the rows of these kinds, oldest first; without a kind, all of them."""

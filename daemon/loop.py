@@ -11,6 +11,7 @@ from daemon.metrics import RunMetrics
 from daemon.narrator import Narrator
 from daemon.outbox import Outbox
 from daemon.resolver import Resolver
+from daemon.stuck import may_trade
 from daemon.venue_watch import VenueWatch
 from exchanges.errors import VenueError, VenueForbidden, VenueUnreachable
 from exchanges.port import VenuePort, WallClock
@@ -172,7 +173,7 @@ class Loop:
         quiet = not any(w.live()) and not outbox.pending and not unhedged(w)
         if w.stopping and self._stop_at is None:
             self._stop_at = now.mono
-        if w.mode is Mode.HALTED and not any(w.live()) and not outbox.pending:
+        if w.mode is Mode.HALTED and not may_trade(w, now) and not outbox.pending:
             return self._halted(w)
         if w.mode is not Mode.RUNNING:
             return self._overdue(w, now) or self._give_up(w, now)

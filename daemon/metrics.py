@@ -1,5 +1,9 @@
 """One run's figures: the summary of contract section 6, from what the World recorded."""
 
+from __future__ import annotations  # arrays take no parameter at run time before 3.12
+
+from array import array
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -7,11 +11,15 @@ from typing import Any
 from strategy.domain import BPS_UNIT, Bps, Mode, Ns, Quote, Venue, plain, ratio_bps
 from strategy.world import Hedge, World
 
-MAX_SAMPLES = 100_000
+MAX_SAMPLES = 10_000
 """Kept per figure; a longer run reports its newest."""
 
 
-def percentile(values: list[int], share: int) -> int | None:
+def _samples() -> MutableSequence[int]:
+    return array("q")
+
+
+def percentile(values: Sequence[int], share: int) -> int | None:
     """Return the ``share`` percentile (nearest rank), or None without values."""
     if not values:
         return None
@@ -33,13 +41,14 @@ def rounded(value: Quote) -> str:
 
 @dataclass(slots=True)
 class HedgeStats:
-    """Figures of finished hedges, one entry each."""
+    """Figures of finished hedges, one entry each; the newest ``MAX_SAMPLES`` of them."""
 
-    iterations: list[int] = field(default_factory=list)
-    slippage: list[int] = field(default_factory=list)
-    fee: list[int] = field(default_factory=list)
-    hedged_ns: list[int] = field(default_factory=list)
-    sent_ns: list[int] = field(default_factory=list)
+    iterations: MutableSequence[int] = field(default_factory=_samples)
+    slippage: MutableSequence[int] = field(default_factory=_samples)
+    fee: MutableSequence[int] = field(default_factory=_samples)
+    hedged_ns: MutableSequence[int] = field(default_factory=_samples)
+    sent_ns: MutableSequence[int] = field(default_factory=_samples)
+    ended: int = 0
     filled: int = 0
     passive: int = 0
     failed: int = 0
@@ -65,6 +74,7 @@ class RunMetrics:
         """Take a finished hedge."""
         stats = self.hedges
         stats.failed += failed
+        stats.ended += 1
         _keep(stats.iterations, hedge.iterations)
         if hedge.last_over_at:
             _keep(stats.hedged_ns, hedge.last_over_at - hedge.fill_at)
@@ -93,7 +103,7 @@ class RunMetrics:
             "cost_bps_of_volume": (
                 bps_number(ratio_bps(-pnl, volume)) if pnl is not None and volume else None
             ),
-            "hedges": len(stats.iterations),
+            "hedges": stats.ended,
             "hedge_iterations_mean": _mean(stats.iterations, 1),
             "hedge_slippage_bps_mean": _mean(stats.slippage, BPS_UNIT),
             "hedge_slippage_bps_p95": _scaled(percentile(stats.slippage, 95), BPS_UNIT),
@@ -130,7 +140,7 @@ def average_price(hedge: Hedge) -> int:
     return hedge.cost * 10**9 // hedge.filled if hedge.filled else 0
 
 
-def _keep(values: list[int], value: int) -> None:
+def _keep(values: MutableSequence[int], value: int) -> None:
     values.append(value)
     if len(values) > MAX_SAMPLES:
         del values[: MAX_SAMPLES // 10]
@@ -144,7 +154,7 @@ def _sum(w: World, name: str) -> int:
     return sum(getattr(leg, name) for leg in w.legs.values())
 
 
-def _mean(values: list[int], unit: int) -> float | None:
+def _mean(values: Sequence[int], unit: int) -> float | None:
     return round(sum(values) / len(values) / unit, 4) if values else None
 
 

@@ -10,6 +10,9 @@ from daemon.reconcile import journal_latch
 from strategy.domain import Mode, Venue, plain
 from strategy.events import LatchMoved
 
+UNPROVED = "the venues were not asked at the end of the run"
+"""What a run has proved of its end until it has proved more."""
+
 
 def journal_path(state_dir: Path, venues: str) -> Path:
     """Return the journal of a mode: simulated money never mixes with real money."""
@@ -67,8 +70,15 @@ class Offline:
         }
 
     def residual(self) -> str:
-        """Return what both venues still held when the last run ended latched; empty for flat."""
-        return self._journal.meta("residual") or ""
+        """Return what is not proved to be closed; empty when the last run ended proved flat.
+
+        A run that died while it flattened has proved nothing, whatever its books say.
+        """
+        mode = self.latch()[0]
+        if mode != Mode.HALTED.name:
+            return f"the run ended {mode}, before both venues confirmed"
+        proved = self._journal.meta("residual")
+        return UNPROVED if proved is None else proved
 
     def close(self) -> None:
         """Release the journal."""

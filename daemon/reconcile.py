@@ -188,10 +188,8 @@ def load_world(
 
 def journal_latch(journal: Journal) -> tuple[Mode, str]:
     """Return the latch as the journal has it."""
-    last: tuple[Mode, str] = (Mode.RUNNING, "")
-    for _, _, _, body in journal.events("LatchMoved"):
-        last = (Mode(body["mode"]), str(body["reason"]))
-    return last
+    mode, reason = journal.latch()
+    return Mode(mode), reason
 
 
 class Reconciler:
@@ -217,10 +215,14 @@ class Reconciler:
     def _live(self) -> list[Order]:
         return [o for o in self._core.world.live() if o.request.venue in self._ports]
 
-    async def orders(self) -> None:
+    async def orders(self, *, stated: bool = False) -> None:
         """Cancel whatever the last run left resting, and resolve every order to its end.
 
         Nothing of ours may trade while positions are compared, or stay behind a refused start.
+
+        Args:
+            stated: the venues' positions are to be taken as they are: an order that is on no
+                surface after its life is then dead, whatever our books say of the position.
 
         Raises:
             StartRefused: a venue could not state an order's end in time.
@@ -237,6 +239,8 @@ class Reconciler:
             due = self._resolver.due(self._core.world, self._now())
             for order in (o for o in due if o.request.venue in self._ports):
                 expected = self._core.world.legs[order.request.venue].position
+                if stated:
+                    expected = (await self._ports[order.request.venue].position()).qty
                 for event in await self._resolver.resolve(order, expected):
                     self._apply(event)
             self._core.journal.commit()
@@ -374,7 +378,7 @@ class Reconciler:
     async def adopt(self) -> None:
         """Take what the venues state into the books, for ``hedged flatten``; cancel the rest."""
         await self._clear()
-        await self.orders()
+        await self.orders(stated=True)
         await self.fills()
         for venue, port in self._ports.items():
             stated = await self._agreed(port)

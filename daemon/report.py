@@ -16,6 +16,7 @@ from daemon.report_html import page
 from daemon.report_pnl import NAMES, Pnl, attribute
 from daemon.report_tca import hedge_row, latency, markouts, naked, table, worst
 from daemon.report_text import lines
+from daemon.retention import HEDGES
 from strategy.domain import Ns, Venue, plain, ratio_bps
 
 EXIT_OK = 0
@@ -73,11 +74,16 @@ def build(rows: Rows, day: str | None) -> dict[str, Any]:
         "hedges": [hedge_row(rows, h) for h in hedges],
         "rebuilt": [h.name for h in hedges if h.rebuilt],
         "alerts": _alerts(rows, span),
+        "only_totals": {
+            "orders": sum(rows.total(span, v.value, "orders") for v in Venue),
+            "hedges": rows.total(span, HEDGES, "n"),
+            "failed": rows.total(span, HEDGES, "failed"),
+        },
     }
 
 
 def _days(rows: Rows) -> set[str]:
-    return {stamp(Ns(f.at))[:10] for f in rows.fills}
+    return {stamp(Ns(f.at))[:10] for f in rows.fills} | {day for day, _ in rows.totals}
 
 
 def _pnl(pnl: Pnl) -> dict[str, Any]:
@@ -107,9 +113,11 @@ def _orders(rows: Rows, span: Window) -> dict[str, Any]:
     """Count orders by purpose, and those that ended without a trade."""
     sent = [o for o in rows.orders.values() if span.holds(o.sent_wall)]
     purposes = sorted({o.purpose for o in sent})
+    untraded = sum(1 for o in sent if not o.cum and o.over_wall is not None)
+    gone = sum(rows.total(span, v.value, "orders") for v in Venue)
     return {
-        "sent": len(sent),
-        "untraded": sum(1 for o in sent if not o.cum and o.over_wall is not None),
+        "sent": len(sent) + gone,
+        "untraded": untraded + sum(rows.total(span, v.value, "untraded") for v in Venue),
         "by_purpose": {name: sum(o.purpose == name for o in sent) for name in purposes},
     }
 

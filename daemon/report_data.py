@@ -7,10 +7,11 @@ is rebuilt from its decision, orders and fills: the money is exact, times and ma
 import calendar
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from daemon.config_sources import EXIT_USAGE, ConfigError
 from daemon.journal_read import EventRow, FillRow, JournalReader, MoneyRow, OrderRow
+from daemon.retention import Totals
 from daemon.tca import Execution, HedgeTca, Move, OrderTrail, Stages, read_tca, split, vwap
 from strategy.domain import (
     ClientId,
@@ -70,6 +71,28 @@ class Rows:
     """Oldest first."""
     markouts: Mapping[int, tuple[Markout, ...]]
     alerts: tuple[EventRow, ...]
+    totals: Totals = field(default_factory=dict)
+    """Of what is no longer kept in detail."""
+    gone: int = 0
+    """The newest hedge of which only totals are left."""
+    since: int = 0
+    """From then on every decision is there; 0 when none was ever taken away."""
+
+    def total(self, span: Window, name: str, what: str) -> int:
+        """Add a figure up over the days of a span of which totals are left."""
+        return sum(
+            amounts.get(what, 0)
+            for (day, whose), amounts in self.totals.items()
+            if whose == name and span.day in (ALL, day)
+        )
+
+    def before(self, until: int, name: str, what: str) -> int:
+        """Add a figure up over the days before Unix ns ``until`` of which totals are left."""
+        return sum(
+            amounts.get(what, 0)
+            for (day, whose), amounts in self.totals.items()
+            if whose == name and _midnight(day) < until
+        )
 
 
 def window(day: str | None, rows: Rows) -> Window:
@@ -83,11 +106,15 @@ def window(day: str | None, rows: Rows) -> Window:
     if day is None:
         day = utc_date(rows.newest or 0) if rows.newest else max(rows.days, default=utc_date(0))
     try:
-        begin = calendar.timegm(time.strptime(day, "%Y-%m-%d")) * 10**9
+        begin = _midnight(day)
     except ValueError as bad:
         line = f"--day {day!r}: not a date; write it as 2026-11-21, or all"
         raise ConfigError(EXIT_USAGE, line) from bad
     return Window(utc_date(begin), begin, begin + DAY_NS)
+
+
+def _midnight(day: str) -> int:
+    return calendar.timegm(time.strptime(day, "%Y-%m-%d")) * 10**9
 
 
 def utc_date(wall: int) -> str:
@@ -122,6 +149,9 @@ def load(reader: JournalReader) -> Rows:
         hedges=_hedges(reader, orders, fills),
         markouts=_markouts(reader),
         alerts=tuple(reader.events("Alert")),
+        totals=reader.totals(),
+        gone=reader.newest_gone(),
+        since=reader.since(),
     )
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from daemon.journal_read import FillRow
 from daemon.report_data import Rows, Window
+from daemon.retention import HEDGES, MAKER
 from daemon.tca import HedgeTca, nearest
 from strategy.domain import Px, Quote, SignedQty, Venue, notional
 
-MAKER = ("open", "close")
 NAMES = {
     "spread_captured": "spread captured on backpack, against its mid",
     "hedge_spread": "hedges: half the spread at arrival",
@@ -54,40 +54,56 @@ def attribute(rows: Rows, span: Window, hedges: Iterable[HedgeTca]) -> Pnl:
     hedges = list(hedges)
     fills = [f for f in rows.fills if span.holds(f.at)]
     covered = {o.client_id for h in hedges for o in h.orders if o.venue == Venue.GRVT.value}
-    captured, unwound, unmarked = _edges(rows, fills, covered)
+    covered |= {k for k, o in rows.orders.items() if 0 < o.hedge_id <= rows.gone}
+    captured, unwound, unmarked = _edges(rows, span, fills, covered)
     baseline = rows.days.get(span.day)
     if baseline is None:
         baseline = _equity(rows, span.begin)[0]
     equity, positions, marks = _equity(rows, span.end)
+    if any(source == "none" for _, source in marks.values()):
+        # of that day only totals are left, without a mark: it ended where the next one began
+        equity = next((rows.days[d] for d in sorted(rows.days) if d > span.day), equity)
     parts = {
         "spread_captured": captured,
         **{
-            f"hedge_{name}": Quote(-sum(getattr(h.parts, name) for h in hedges))
+            f"hedge_{name}": Quote(
+                -sum(getattr(h.parts, name) for h in hedges) - rows.total(span, HEDGES, name)
+            )
             for name in ("spread", "depth", "resting", "delay", "rounding")
         },
         "unwinds": unwound,
     }
     for venue in Venue:
         paid = sum(f.fee for f in fills if f.venue is venue)
-        parts[f"fees_{venue.value}"] = Quote(-paid)
+        parts[f"fees_{venue.value}"] = Quote(-paid - rows.total(span, venue.value, "fees"))
     for venue in Venue:
         got = sum(r.amount for r in rows.funding if r.venue is venue and span.holds(r.at))
-        parts[f"funding_{venue.value}"] = Quote(got)
+        parts[f"funding_{venue.value}"] = Quote(got + rows.total(span, venue.value, "funding"))
     total = Quote(equity - baseline)
     parts["rest"] = Quote(total - sum(parts.values()))
-    volume = {v: Quote(sum(notional(f.px, f.qty) for f in fills if f.venue is v)) for v in Venue}
+    volume = {
+        v: Quote(
+            sum(notional(f.px, f.qty) for f in fills if f.venue is v)
+            + rows.total(span, v.value, "volume")
+        )
+        for v in Venue
+    }
     return Pnl(total, baseline, equity, parts, volume, positions, marks, unmarked)
 
 
-def _edges(rows: Rows, fills: list[FillRow], covered: set[int]) -> tuple[Quote, Quote, int]:
+def _edges(
+    rows: Rows, span: Window, fills: list[FillRow], covered: set[int]
+) -> tuple[Quote, Quote, int]:
     """Return what makers and what other unhedged fills gained against the mid, and the unmarked."""
-    captured = unwound = unmarked = 0
+    captured = sum(rows.total(span, v.value, "captured") for v in Venue)
+    unwound = sum(rows.total(span, v.value, "unwound") for v in Venue)
+    unmarked = 0
     for fill in fills:
         if fill.venue is Venue.GRVT and fill.client_id in covered:
             continue
         mid = rows.mids.get((fill.venue.value, fill.trade_id, fill.client_id))
         if mid is None:
-            unmarked += 1
+            unmarked += fill.at >= rows.since  # before that the totals have it
             continue
         edge = (mid - fill.px) * fill.side.value * fill.qty
         order = rows.orders.get(fill.client_id)
@@ -117,7 +133,9 @@ def _equity(
 
 def _leg(rows: Rows, venue: Venue, until: int) -> tuple[int, int]:
     """Return one leg's position and its money at a moment."""
-    position = money = 0
+    position = rows.before(until, venue.value, "position")
+    money = rows.before(until, venue.value, "cash") - rows.before(until, venue.value, "fees")
+    money += rows.before(until, venue.value, "funding")
     for fill in rows.fills:
         if fill.venue is venue and fill.at < until:
             money -= fill.side.value * notional(fill.px, fill.qty) + fill.fee

@@ -44,6 +44,12 @@ def notes(made: Mapping[str, Any]) -> Iterator[str]:
         yield f"{venue} holds {size}, valued at its last {mark['source']} {mark['price']}"
     if pnl["fills_without_mid"]:
         yield f"{pnl['fills_without_mid']} fills without a mid of their moment: in the rest"
+    gone = made["only_totals"]
+    if gone["orders"] or gone["hedges"]:
+        yield (
+            f"{gone['orders']} orders and {gone['hedges']} hedges are in the profit only: their "
+            "detail is no longer kept"
+        )
     if made["rebuilt"]:
         named = ", ".join(made["rebuilt"][:8])
         more = len(made["rebuilt"]) - 8

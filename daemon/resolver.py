@@ -39,7 +39,7 @@ CANCEL_PATIENCE = Ns(500 * MS)
 RESTING_CHECK = Ns(5 * SECOND)
 BLIND_CHECK = Ns(SECOND)
 """How often a resting order is asked for while its private stream is down."""
-SENT_PATIENCE = Ns(3 * SECOND)
+SENT_PATIENCE = Ns(1500 * MS)
 MIN_GAP = Ns(250 * MS)
 MAX_GAP = Ns(2 * SECOND)
 MAX_SKEW = Ns(SECOND)
@@ -60,6 +60,9 @@ BURY_AGAIN = Ns(2500 * MS)
 """A cancel waits 5 s for its order (venues.md A5.7), and lookups are up to 2 s apart."""
 DISAGREES = Ns(10 * SECOND)
 """How long after its life an order may contradict the position before the venue is shut."""
+
+NOWHERE = "is on no surface"
+"""Of an order that its venue does not know, though the position moved."""
 
 Recall = Callable[[Order, Now], Payload | None]
 """Gives the journalled bytes of an order that may be sent again now; None when it may not."""
@@ -231,7 +234,7 @@ class Resolver:
     def _disagrees(self, order: Order, stated: int, expected: int) -> list[Event]:
         """Say that no surface knows the order while the position moved; in time, shut the venue."""
         why = (
-            f"order {order.request.client_id} is on no surface, but the position is "
+            f"order {order.request.client_id} {NOWHERE}, but the position is "
             f"{plain(stated)} and not {plain(expected)}"
         )
         self._failed(order, "doubt_disagrees", why)

@@ -47,6 +47,8 @@ class LegRisk:
     """Both streams of the venue are up."""
     mark: Px | None = None
     """The venue's fresh mark: bounds an unwind where the book has no touch (F65)."""
+    current: bool = True
+    """False for a book that is old: a fresh mark bounds an unwind better (F56)."""
 
     def reserved(self, side: Side) -> Qty:
         """Return the reservation of one direction."""
@@ -127,8 +129,8 @@ def _shape(draft: Draft, view: RiskView, limits: Limits) -> Verdict:
 def _price(draft: Draft, view: RiskView, limits: Limits) -> Verdict:
     """Bound every price (S10): marketable by the cap, passive by the opposite touch."""
     opposite = view.leg.ask if draft.side is Side.BUY else view.leg.bid
-    if opposite is None and draft.purpose is Purpose.UNWIND:
-        opposite = view.leg.mark
+    if draft.purpose is Purpose.UNWIND and (opposite is None or not view.leg.current):
+        opposite = view.leg.mark or opposite
     if opposite is None:
         return Reason.PRICE_CAP, "no touch to bound the price by"
     sign = draft.side.value

@@ -70,6 +70,8 @@ class GuardView:
     """Time since the last hedge ended."""
     exposed: bool = False
     """Net exposure is left that a venue would trade."""
+    stranded: str = ""
+    """Exposure that is no dust, and that the hedge venue's minimum keeps from being hedged."""
 
 
 def guards(view: GuardView, limits: Limits, max_failures: int) -> Trip | None:
@@ -112,6 +114,8 @@ def _venues(view: GuardView, limits: Limits) -> Iterator[Trip]:
             yield Trip(Reason.MARGIN, low or f"{leg.venue} is liquidating the account")
     if view.naked_day >= limits.max_naked_day:
         yield Trip(Reason.NAKED, naked_text("naked_day", view.naked_day, limits.max_naked_day))
+    if view.stranded:
+        yield Trip(Reason.NAKED, view.stranded)
     if view.basis is not None and abs(view.basis) > limits.max_basis:
         detail = f"basis {bps_text(view.basis)} bps, limit {bps_text(limits.max_basis)} either way"
         yield Trip(Reason.BASIS, detail)

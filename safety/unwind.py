@@ -112,11 +112,11 @@ def plan(view: UnwindView, params: Params) -> Orders | Wait | Flat:
     options = _options(view)
     if options:
         return _cheapest(view, options, params)
-    if any(tradable(leg, abs(view.net)) for leg in view.legs) and view.net:
+    if view.mode is Mode.FLATTENING:
+        return _lockstep(view, params)  # dust that only an opening order could trade goes with it
+    if any(tradable(leg, abs(view.net)) for leg in view.legs):
         return Wait("exposure left, and no leg may trade it now")
-    if view.mode is not Mode.FLATTENING:
-        return Flat(_dust(view))
-    return _lockstep(view, params)
+    return Flat(_dust(view))
 
 
 def _dust(view: UnwindView) -> tuple[tuple[Venue, SignedQty], ...]:

@@ -34,7 +34,7 @@ def hedge_need(w: World) -> int:
     below the venue's minimum, which could not be closed later (REQ-21).
     """
     leg = w.hedge_leg
-    mid = leg.mid() or w.primary.mid()
+    mid = w.price()
     if not w.net or mid is None:
         return 0
     want = -w.net
@@ -57,7 +57,7 @@ def _minimum(step: int, w: World, mid: int) -> int:
 
 def exposed(w: World) -> bool:
     """True while exposure is left that a venue would trade; without any price, all of it counts."""
-    unpriced = w.net != 0 and w.hedge_leg.mid() is None and w.primary.mid() is None
+    unpriced = w.net != 0 and w.price() is None
     return unpriced or hedge_need(w) != 0
 
 
@@ -83,7 +83,7 @@ def _hedge(w: World, params: Params, now: Now) -> list[Intent]:
     """Start, run or end the hedge of whatever is exposed."""
     need = hedge_need(w)
     if w.hedge is None:
-        return _start(w, need, now) if need else []
+        return _start(w, need, now)
     if not need:
         return [*_cancel_surplus(w, params, now), *_end_hedge(w, params, now)]
     task = _task(w, w.hedge, need, params, now)
@@ -92,11 +92,11 @@ def _hedge(w: World, params: Params, now: Now) -> list[Intent]:
 
 def _start(w: World, need: int, now: Now) -> list[Intent]:
     leg = w.hedge_leg
+    mid = w.price()
+    if not need or mid is None:
+        return []
     book = leg.book.value if leg.book else None
     bbo = fetch_bbo(book) if book else None
-    mid = leg.mid() or w.primary.mid()
-    if mid is None:
-        return []
     taker = side_of(need)
     # Exposure that could be hedged starts a hedge at once: an older mark was of dust until now.
     recent = w.naked_since is not None and now.mono - w.naked_since < SECOND
@@ -117,7 +117,7 @@ def _task(w: World, hedge: Hedge, need: int, params: Params, now: Now) -> HedgeT
     sign = 1 if need > 0 else -1
     reserved = w.reserved(Venue.GRVT, sign)
     uncovered = leg.instrument.floor_qty(abs(need) - reserved)
-    mid = leg.mid() or w.primary.mid() or hedge.arrival_mid
+    mid = w.price() or hedge.arrival_mid
     if not leg.instrument.hedgeable(uncovered, mid):
         uncovered = Qty(0)
     total = Qty(hedge.filled + abs(need))

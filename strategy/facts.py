@@ -94,9 +94,9 @@ class Quarantine:
     why: str
 
 
-VenueFact = (
-    Account | Readiness | Mark | ClockOffset | Access | Quarantine | Fees | Funding | Instrument
-)
+LegFact = Account | Readiness | Mark | ClockOffset | Access | Quarantine | Funding
+"""What a leg keeps among its ``Facts``."""
+VenueFact = LegFact | Fees | Instrument
 """Everything that is read of a venue beside its streams."""
 
 
@@ -172,9 +172,7 @@ class Level:
         return self.code, self.venue, self.stops
 
 
-def learned(  # noqa: C901 - one closed dispatch
-    facts: Facts, fact: VenueFact, position: SignedQty, at: Now
-) -> Facts:
+def learned(facts: Facts, fact: LegFact, position: SignedQty, at: Now) -> Facts:
     """Return the facts with one more; ``position`` is our books' on that venue."""
     match fact:
         case Account():
@@ -194,7 +192,5 @@ def learned(  # noqa: C901 - one closed dispatch
             return replace(facts, refused=fact.why, refused_at=since if fact.why else None)
         case Quarantine():
             return replace(facts, quarantined=fact.why)
-        case Funding():
+        case _:
             return replace(facts, funding=Observed(fact, at.mono, "rest"))
-        case Fees() | Instrument():
-            return facts

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from strategy.carry import update_basis
 from strategy.domain import (
     Book,
     ClientId,
@@ -53,7 +52,7 @@ from strategy.events import (
 )
 from strategy.flow import observe_book, observe_trade
 from strategy.hedging import filled, moved, over, started
-from strategy.observing import told
+from strategy.observing import compared, told
 from strategy.world import Cycle, Leg, Order, OrderState, World
 
 KEEP_FINISHED = 256
@@ -149,7 +148,7 @@ def _note(notes: tuple[str, ...], text: str) -> tuple[str, ...]:
 def _book(w: World, book: Book, at: Now, source: str) -> World:
     observed = Observed(book, at.mono, source)
     w = _leg(w, book.venue, lambda leg: replace(leg, book=observed))
-    w = replace(w, basis=update_basis(w.basis, w.primary.mid(), w.hedge_leg.mid(), at.mono))
+    w = replace(w, basis=compared(w, at))
     if book.venue is not Venue.BACKPACK:
         tick = w.hedge_leg.instrument.tick
         return replace(w, flow=observe_book(w.flow, _without_ours(w, book), tick, at.mono))
@@ -440,7 +439,7 @@ def _clock_net(w: World, at: Now) -> World:
 
 
 def _net_changed(w: World, at: Now) -> World:
-    mid = w.hedge_leg.mid() or w.primary.mid()
+    mid = w.price()
     naked = bool(w.net) and (mid is None or w.hedge_leg.instrument.hedgeable(abs(w.net), mid))
     since = w.naked_since if w.naked_since is not None else at.mono
     return replace(

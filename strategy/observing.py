@@ -2,10 +2,14 @@
 
 from dataclasses import replace
 
-from strategy.domain import Fees, Instrument, Quote
+from strategy.carry import Basis, update_basis
+from strategy.domain import Fees, Instrument, Now, Ns, Quote
 from strategy.events import FundingSeen, VenueRead
 from strategy.facts import learned
-from strategy.world import Leg
+from strategy.world import Leg, World
+
+BOOK_PAIRED = Ns(3_000_000_000)
+"""An older book is not of the same time as the other venue's: their difference is no basis."""
 
 
 def told(leg: Leg, event: VenueRead | FundingSeen) -> Leg:
@@ -18,3 +22,14 @@ def told(leg: Leg, event: VenueRead | FundingSeen) -> Leg:
     if isinstance(fact, Instrument):
         return leg if fact == leg.instrument else replace(leg, instrument=fact)
     return replace(leg, facts=learned(leg.facts, fact, leg.position, event.at))
+
+
+def compared(w: World, at: Now) -> Basis | None:
+    """Return the basis after a book: both books must be uncrossed, and of the same time."""
+    if all(_current(leg, at) for leg in w.legs.values()):
+        return update_basis(w.basis, w.primary.mid(), w.hedge_leg.mid(), at.mono)
+    return w.basis
+
+
+def _current(leg: Leg, at: Now) -> bool:
+    return leg.book is not None and leg.book.value.sane and leg.book.age(at.mono) <= BOOK_PAIRED

@@ -270,8 +270,6 @@ def _resting(task: HedgeTask, priced: Estimate, now: Now) -> Say:
 
 
 def _to_emergency(task: HedgeTask, now: Now) -> list[Intent]:
-    if task.hedge.phase is RoutePhase.EMERGENCY:
-        return []
     fields = (
         ("hedge", f"h-{task.hedge.hedge_id}"),
         ("remaining", plain(abs(task.need))),

@@ -278,6 +278,16 @@ class World:
         """Say which standing condition forbids opening; empty when none does."""
         return next((f"{level.code}: {level.what}" for level in self.levels if level.stops), "")
 
+    def price(self) -> Px | None:
+        """Return the price by which sizes are judged: the last mid of a venue, else its mark.
+
+        Of any age: it decides what is dust, never what is paid. None before any was seen.
+        """
+        legs = (self.hedge_leg, self.primary)
+        mids = [leg.mid() for leg in legs]
+        marks = [leg.facts.mark.value for leg in legs if leg.facts.mark is not None]
+        return next((px for px in (*mids, *marks) if px), None)
+
     def naked_time(self, now: Now) -> int:
         """Return |net| x time carried until now, in 1e-9 base x ns."""
         return self.naked_integral + abs(self.net) * max(0, now.mono - self.net_at)

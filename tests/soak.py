@@ -138,7 +138,7 @@ def told(seed: int, report: dst.Report, *, whole: bool) -> str:
     return "\n".join(lines)
 
 
-def some(seeds: range, whole: bool) -> tuple[Tally, str]:  # noqa: FBT001 - mapped over processes
+def some(seeds: range, whole: bool) -> tuple[Tally, str]:
     """Run a few of the daemon's episodes; return their figures, and what failed as text."""
     tally, text = Tally(), ""
     for seed in seeds:
@@ -155,7 +155,9 @@ def soak_daemon(first: int, count: int, jobs: int) -> Tally:
     begun = time.monotonic()
     parts = [range(at, min(at + CHUNK, first + count)) for at in range(first, first + count, CHUNK)]
     with ProcessPoolExecutor(jobs) as pool:
-        for part, (tally, text) in zip(parts, pool.map(some, parts, repeat(count == 1))):
+        for part, (tally, text) in zip(
+            parts, pool.map(some, parts, repeat(count == 1)), strict=True
+        ):
             total.merge(tally)
             done = f"seed {part[-1]}: {len(total.failed)} failed so far\n"
             sys.stdout.write(text + (done if total.seeds % 100 < CHUNK and count > 1 else ""))

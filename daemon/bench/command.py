@@ -84,14 +84,14 @@ def _jobs(text: str | None) -> int:
 
 def _compare(job: tuple[str, Qty, int, int]) -> Row:
     name, qty, count, seed = job
-    if _track is None:  # pragma: no cover - the parent reads it before any worker starts
+    if _track is None:
         raise RuntimeError("no market was read")
     return compare(_track, qty, count=count, seed=seed, routers=[name])[name]
 
 
 def _risk(job: tuple[int | None, Qty, int, int]) -> Row:
     risk, qty, count, seed = job
-    if _track is None:  # pragma: no cover - the parent reads it before any worker starts
+    if _track is None:
         raise RuntimeError("no market was read")
     return frontier(_track, qty, count=count, seed=seed, risks=[risk])[0]
 
@@ -99,7 +99,7 @@ def _risk(job: tuple[int | None, Qty, int, int]) -> Row:
 def _report(
     book: str, sizes: list[Qty], count: int, seed: int, jobs: int, *, with_frontier: bool
 ) -> Row:
-    if _track is None:  # pragma: no cover - read just before
+    if _track is None:
         raise RuntimeError("no market was read")
     tasks = [(name, qty, count, seed) for qty in sizes for name in ROUTERS]
     sweep = [(risk, qty, count, seed) for qty in sizes for risk in RISKS] if with_frontier else []

@@ -22,8 +22,9 @@ from exchanges.transport.rest import NoAnswer, NotSent, Reply, RestClient
 from strategy.domain import Ns, Purpose
 
 READ_TIMEOUT = 5.0
-WRITE_TIMEOUT = 3.0
-"""Seconds until an answer is given up; a write is then in doubt."""
+WRITE_TIMEOUT = 1.5
+"""Seconds until an answer is given up; a write is then in doubt, and a copy of it settles that.
+Short, because a hedge waits for it with the leg naked."""
 TIME_TIMEOUT = 3.0
 MS = 1_000_000
 _JSON = {"Content-Type": "application/json"}

@@ -80,7 +80,7 @@ class Report:
 def script_of(seed: int) -> Script:
     """Draw an episode."""
     rng = random.Random(f"script {seed}")  # noqa: S311 - an episode, not a secret
-    storm = rng.choice([20.0, 30.0, 45.0])
+    storm = rng.choice([8.0, 15.0, 30.0])
     size = rng.choice(["0.2", "0.4", "0.5", "1.0"])
     flags = {
         "size": size,
@@ -154,9 +154,9 @@ class World:
         task = self.loop.spawn(self._owner, app.main())
 
         def done(finished: asyncio.Task[int]) -> None:
-            if ended.done():
-                return
             why = None if finished.cancelled() else finished.exception()
+            if ended.done() or self._killed:
+                return  # a kill at a commit may end the task before it is buried
             if finished.cancelled() or why is not None:
                 self.truth.say(f"the process ended with {why!r}")
                 ended.set_result(EXIT_INTERNAL)
@@ -201,6 +201,7 @@ class World:
         """SIGSTOP for so long."""
         if self._app is not None:
             self.loop.stall(self._owner, seconds)
+            self._awake = self.loop.ns() + round(seconds * 1e9)
 
     def kill(self, why: str) -> None:
         """SIGKILL: nothing of the process runs any more."""
@@ -299,10 +300,12 @@ class World:
         self._crash.step = self._crash.commit = None
         self.clock.drift(0)
         self.clock.offset = 0
-        self.calm_at = self.loop.ns()
+        self.calm_at = max(self.loop.ns(), self._awake)
         self.lines.emit("info", "WORLD", "calm", {})
 
     calm_at = 1 << 62
+    _awake = 0
+    """When a stopped process runs again: nothing can bring it back before."""
     _started = 0
 
     async def _supervise(self) -> int:

@@ -194,10 +194,11 @@ class Link:
         self._context = contextvars.copy_context()
         self._connect()
 
-    def detach(self) -> None:
-        """Nobody listens any more."""
-        self.sink = None
-        self._hang_up()
+    def detach(self, sink: Sink | None = None) -> None:
+        """Close the connection: this listener's, if another has not replaced it, or anybody's."""
+        if sink is None or self.sink is sink:
+            self.sink = None
+            self._hang_up()
 
     def _hang_up(self) -> None:
         """What is under way on this connection is lost."""
@@ -384,11 +385,14 @@ class NetPort:
         return await self._read(lambda: self._port.funding_payments(since))
 
     async def stream(self, sink: Sink) -> None:
-        self._link.attach(sink)
+        def mine(event: VenueEvent) -> None:
+            sink(event)
+
+        self._link.attach(mine)
         try:
             await asyncio.Event().wait()
         finally:
-            self._link.detach()
+            self._link.detach(mine)
 
 
 class OpenOrdersOnly(NetPort):

@@ -55,6 +55,7 @@ class Truth:
     """(ns, venue, signed size, price) of every fill of ours."""
     mode: Mode = Mode.RUNNING
     planned: dict[int, int] = field(default_factory=dict)
+    journalled: dict[int, bytes] = field(default_factory=dict)
     _at: int = 0
     naked_since: int | None = None
     spells: list[tuple[int, int]] = field(default_factory=list)
@@ -132,6 +133,7 @@ class Truth:
     def on_order(self, core: Core | None, draft: Draft, payload: Payload) -> None:
         """An order is about to be journalled: S9, S12, S15, S16."""
         self.planned[payload.request.client_id] = self.loop.ns()
+        self.journalled[payload.request.client_id] = payload.body
         if core is None:
             return
         w = core.world
@@ -171,9 +173,10 @@ class Truth:
         request = payload.request
         if journal is None or request.client_id not in journal.durable:
             self.say(f"S3: a copy of {request.client_id} left before its row was committed")
-        base = (1 << 63) if request.venue is Venue.GRVT else 0
-        known = self.sent.get((request.venue, str(base + request.client_id)))
-        if request.venue is not Venue.GRVT or known is None or known.body != payload.body:
+        key = request.venue, str((1 << 63) + request.client_id)
+        self.sent.setdefault(key, payload)  # a crash before the first sending left it to the copy
+        known = self.sent[key].body, self.journalled.get(request.client_id)
+        if request.venue is not Venue.GRVT or known != (payload.body, payload.body):
             self.say(f"S4: {request.client_id} was sent again with other bytes")
 
     # --- the end -----------------------------------------------------------------------------

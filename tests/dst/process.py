@@ -92,6 +92,7 @@ class SimJournal(Journal):
 
     def _die(self) -> None:
         self._killed()
+        self.die()  # nobody else knows of it while it is being opened
         raise Killed
 
     def die(self) -> None:

@@ -327,7 +327,7 @@ def test_F66_a_loss_on_a_book_that_nobody_believes_is_no_loss() -> None:
 
 def test_F65_exposure_without_any_book_is_removed_by_the_mark() -> None:
     rig = Rig(with_position(world(), "0.5", "0"), p=params(max_unhedged=Ns(5 * SECOND)))
-    rig.books = {Venue.BACKPACK: None, Venue.GRVT: BAD_BOOKS["empty"]()}
+    rig.books = {v: book(v, bids=[], asks=[]) for v in Venue}
     sold = []
     for _ in range(40):
         rig.read(Mark(Venue.GRVT, Px(nano("3000"))))
@@ -601,8 +601,7 @@ def test_exposure_time_climbs_the_ladder_alert_stop_emergency() -> None:
     rig = Rig(with_position(world(), "0.5", "0"), limits=limits,
               p=params(max_unhedged=Ns(600 * SECOND), passive=Ns(600 * SECOND)))  # fmt: skip
     rig.core.world = replace(rig.w, net_at=Ns(rig.mono), naked_since=Ns(rig.mono))
-    rig.books[Venue.GRVT] = BAD_BOOKS["empty"]()
-    rig.tick()
+    rig.tick()  # rests, and nobody takes it
     assert rig.alerts("naked_exposure") == []
     rig.tick(10)
     assert [a["stops_opening"] for a in rig.alerts("naked_exposure")] == ["false"]
@@ -615,6 +614,23 @@ def test_exposure_time_climbs_the_ladder_alert_stop_emergency() -> None:
     assert rig.mode == "RUNNING"
     rig.tick(1)
     assert len(rig.sink.events("EMERGENCY", "hedge_late")) == 1
+
+
+@pytest.mark.parametrize("bad", ["empty", "crossed"])
+def test_F65_F66_a_running_hedge_without_a_usable_book_is_late_after_two_seconds(bad: str) -> None:
+    rig = Rig(with_position(world(), "0.5", "0"), p=params(max_unhedged=Ns(600 * SECOND)))
+    rig.tick()
+    rig.books[Venue.GRVT] = BAD_BOOKS[bad]()
+    rig.tick(0.1)
+    rig.tick(1.5)
+    rig.books[Venue.GRVT] = book()
+    rig.tick(1)
+    rig.books[Venue.GRVT] = BAD_BOOKS[bad]()
+    rig.tick(0.1)
+    rig.tick(1.9)
+    assert rig.sink.events("EMERGENCY", "hedge_late") == [], "a short break is no reason"
+    rig.tick(0.2)
+    assert rig.sink.events("EMERGENCY", "hedge_late")[0]["why"] == "no usable book"
 
 
 def test_a_days_exposure_latches_keeps_the_pair_and_survives_a_restart(tmp_path: Path) -> None:

@@ -53,8 +53,12 @@ AT_ONCE = params(passive=Ns(0))
 
 
 def dark(w: World, *venues: Venue) -> World:
-    """Without a book on these venues."""
-    legs = {v: replace(leg, book=None) if v in venues else leg for v, leg in w.legs.items()}
+    """Without a book or a mark on these venues."""
+    blind = {v: replace(w.legs[v].facts, mark=None) for v in venues}
+    legs = {
+        v: replace(leg, book=None, facts=blind[v]) if v in blind else leg
+        for v, leg in w.legs.items()
+    }
     return replace(w, legs=legs)
 
 
@@ -96,6 +100,8 @@ def test_nothing_exposed_or_nothing_priced_is_nothing_to_hedge() -> None:
     naked = with_position(world(), "0.5")
     assert hedge_need(dark(naked, *Venue)) == 0
     assert plain(hedge_need(dark(naked, Venue.GRVT))) == "-0.5", "the primary's mid will do"
+    unlit = {v: replace(leg, book=None) for v, leg in naked.legs.items()}
+    assert plain(hedge_need(replace(naked, legs=unlit))) == "-0.5", "so will a mark"
     free = replace(GRVT, min_qty=qty("0"), min_notional=Quote(0))
     assert hedge_need(rules(world(), free)) == 0
 

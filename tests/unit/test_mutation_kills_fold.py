@@ -68,6 +68,7 @@ from tests.unit.fold_rig import (
     seen,
     stranger,
 )
+from tests.unit.test_guards_core import Rig
 
 # --- small events --------------------------------------------------------------------------------
 
@@ -330,10 +331,11 @@ def test_orders_not_known_to_rest_are_not_taken_out_of_the_book() -> None:
         assert probe.ahead == qty(5)
 
 
-@pytest.mark.xfail(reason="only the newest sixteen forced fills are remembered", strict=False)
 def test_S6_a_close_in_many_parts_counts_once_however_often_it_is_told() -> None:
-    w = with_position(world(), "0", "-5")
+    """The fold knows the newest sixteen parts; of older ones the core asks the journal."""
+    rig = Rig(with_position(world(), "0", "-5"))
     parts = [stranger(trade=f"l{n}", forced=True, side=Side.BUY, qty=qty("0.2")) for n in range(20)]
-    for part in (*parts, *parts):  # the stream, then the same again by REST
-        w = seen(w, part)
-    assert plain(w.hedge_leg.position) == "-1"
+    for source in ("stream", "rest"):
+        for part in parts:
+            rig.seen(part, source)
+    assert plain(rig.w.hedge_leg.position) == "-1"

@@ -404,7 +404,9 @@ def test_the_largest_exposure_is_kept_when_it_shrinks() -> None:
 
 def without_mids(w: World, *venues: Venue) -> World:
     for venue in venues:
-        w = replace(w, legs={**w.legs, venue: replace(w.legs[venue], book=None)})
+        leg = w.legs[venue]
+        blind = replace(leg, book=None, facts=replace(leg.facts, mark=None))
+        w = replace(w, legs={**w.legs, venue: blind})
     return w
 
 

@@ -215,7 +215,7 @@ def test_an_open_position_is_valued_at_the_last_mid_and_said(
     assert f"grvt holds {held['grvt']}, valued at its last mid" in "\n".join(lines(half))
 
 
-@pytest.mark.parametrize("schema", ["0", "2"])
+@pytest.mark.parametrize("schema", ["0", "3"])
 def test_a_journal_of_another_schema_is_one_clear_line(
     schema: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
