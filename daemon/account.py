@@ -52,7 +52,7 @@ class AccountReader:
         self._clock = clock
         self.suspects: set[Venue] = set()
         self._doubted: dict[Venue, str] = {}
-        """Venues that refused an order, and the base to look up there again."""
+        """Venues that refused an order or are closed, and the base to look up there again."""
         self._rules_again: dict[Venue, Ns] = {}
 
     def _now(self) -> Now:
@@ -67,6 +67,9 @@ class AccountReader:
             ready = port.readiness()
             if ready != w.legs[venue].facts.ready:
                 told.append(VenueRead(ready, self._now()))
+            rules = w.legs[venue].instrument
+            if not rules.tradable:  # no order is sent there, so none would be refused (F68)
+                self._doubted.setdefault(venue, rules.base)
         return told
 
     def heard(self, event: Event, w: World) -> None:
@@ -96,7 +99,7 @@ class AccountReader:
     # --- reads -------------------------------------------------------------------------------
 
     async def rules(self, venue: Venue) -> None:
-        """Read the instrument again after a refused order: its rules may have changed (F14).
+        """Read the instrument again after a refused order (F14), or while it is closed (F68).
 
         The adapter and the World take the new rules in one step, so that nothing is decided by the
         ones and encoded by the others.

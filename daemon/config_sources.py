@@ -82,7 +82,7 @@ def read_toml(path: Path, known: Mapping[str, tuple[str, ...]]) -> dict[tuple[st
     """
     try:
         tree = tomllib.loads(_read(path, "--config"), parse_float=Decimal)
-    except tomllib.TOMLDecodeError as bad:
+    except (tomllib.TOMLDecodeError, RecursionError) as bad:
         raise ConfigError(EXIT_CONFIG, f"{path}: not TOML: {bad}") from bad
     values: dict[tuple[str, str], str] = {}
     for name, value in tree.items():

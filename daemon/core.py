@@ -15,9 +15,8 @@ from daemon.clock import utc_day
 from daemon.guardian import Guardian, believed, tell, undoable
 from daemon.journal import Journal, JournalLost
 from daemon.narrator import Narrator
-from daemon.resolver import past_life
 from daemon.retention import Retention
-from daemon.stuck import contradicted, given_up, residue
+from daemon.stuck import contradicted, given_up, residue, unclear
 from daemon.tca_desk import TcaDesk
 from exchanges.port import Payload
 from safety.gate import Approved, Denied, LegRisk, RiskView, gate
@@ -64,7 +63,7 @@ from strategy.fold import fold, match_order
 from strategy.intents import Cancel, Emit, Intent, Place, Say
 from strategy.invariants import broken
 from strategy.params import Params
-from strategy.world import Leg, Order, World
+from strategy.world import Leg, World
 
 MAX_STEPS = 64
 """Decisions per tick; a correct core settles in a handful."""
@@ -447,7 +446,7 @@ class Core:
                 mark=leg.facts.fresh_mark(now, self.settings.params.mark_fresh),
                 fee=Bps(leg.taker_fee),
                 busy=any(w.live(venue)),
-                stuck=all(_hopeless(o, now) for o in w.live(venue)),
+                stuck=all(unclear(w, o, now) for o in w.live(venue)),
             )
 
         return UnwindView(
@@ -493,8 +492,3 @@ class Core:
             mark=leg.facts.fresh_mark(now, self.settings.params.mark_fresh),
             current=leg.fresh_book(now, self.settings.params.stale) is not None,
         )
-
-
-def _hopeless(order: Order, now: Now) -> bool:
-    """True for an order in doubt whose life is over while its venue cannot say how it ended."""
-    return order.state.unknown and past_life(order, now)

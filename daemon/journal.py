@@ -106,7 +106,8 @@ class Journal:
             self._keep({"kind": "lost", "why": self.lost, "client_id": self._newest})
 
     def _went(self, why: str) -> None:
-        for key, value in (("client_id", self._newest), ("born", self.born), ("schema", SCHEMA)):
+        apart = self._newest + EMERGENCY_IDS
+        for key, value in (("client_id", apart), ("born", self.born), ("schema", SCHEMA)):
             self._db.execute("INSERT INTO meta VALUES(?, ?)", (key, str(value)))
         self._keep({"kind": "lost", "why": why, "client_id": self._newest})
 
@@ -455,6 +456,9 @@ class Journal:
         return True
 
 
+EMERGENCY_IDS = 1 << 16
+"""How far beyond the file's newest number an emergency begins: should the reserve fail, too, the
+next start counts on from the file, and must not give the numbers of orders in doubt again (S4)."""
 ID_EVERY = 100_000_000
 """ns: the clock hands out numbers as fast as the order rate limit lets orders take them."""
 ID_EPOCH = 15_778_368_000

@@ -39,8 +39,8 @@ ACCOUNT_EVERY = Ns(60 * SECOND)
 """Funding and fees."""
 NEVER = Ns(-(1 << 62))
 PROGRESS_EVERY = Ns(10 * SECOND)
-STOP_LIMIT = Ns(27 * SECOND)
-"""After this an orderly stop gives up and names what is left (systemd allows 45 s)."""
+STOP_LIMIT = Ns(24 * SECOND)
+"""After this an orderly stop gives up; what is under way and the proof end within 30 s, then."""
 VERIFY_LIMIT = Ns(15 * SECOND)
 MISMATCHES = 3
 """Agreeing reads of an unexplained position before it trips the latch (F73)."""
@@ -89,6 +89,8 @@ class Loop:
         self._stop_at: Ns | None = None
         self._done_at: Ns | None = None
         self._streams: list[asyncio.Task[None]] = []
+        self._questions: list[asyncio.Task[None]] = []
+        """Reads under way: nobody waits for them at the end."""
         self.flatten_by: Ns | None = None
         """Monotonic time at which a flatten ends, whatever is left; None: it keeps trying."""
         self.on_turn: Callable[[], bool] = lambda: False
@@ -119,7 +121,7 @@ class Loop:
             self._streams = self._stream(tasks)
             poll = tasks.create_task(self._poll(tasks))
             code = await self._work(outbox, tasks)
-            for task in (*self._streams, poll):
+            for task in (*self._streams, poll, *self._questions):
                 task.cancel()
         return code
 
@@ -249,10 +251,11 @@ class Loop:
                 client_id = order.request.client_id
                 if resolving is not None and client_id not in resolving:
                     resolving.add(client_id)
-                    tasks.create_task(self._resolve(order))
+                    self._questions.append(tasks.create_task(self._resolve(order)))
             if not self._poll_state.reading:
                 self._poll_state.reading = True
-                tasks.create_task(self._read(w, now))
+                self._questions.append(tasks.create_task(self._read(w, now)))
+            self._questions = [task for task in self._questions if not task.done()]
             if now.mono - self._poll_state.progress_at >= PROGRESS_EVERY:
                 self._poll_state.progress_at = now.mono
                 self._progress(w)

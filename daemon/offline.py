@@ -74,10 +74,9 @@ class Offline:
 
         A run that died while it flattened has proved nothing, whatever its books say.
         """
-        mode = self.latch()[0]
+        mode, proved = self.latch()[0], self._journal.meta("residual")
         if mode != Mode.HALTED.name:
-            return f"the run ended {mode}, before both venues confirmed"
-        proved = self._journal.meta("residual")
+            return f"the run ended {mode}, before both venues confirmed; {proved or UNPROVED}"
         return UNPROVED if proved is None else proved
 
     def close(self) -> None:

@@ -46,6 +46,8 @@ MAX_SKEW = Ns(SECOND)
 """Margin of a proof while the venue's clock is not measured; a start refuses more."""
 PROOF_MARGIN = Ns(400 * MS)
 """Margin beside the measured offset: its own error, and a request already inside the venue."""
+MARGIN_MOST = Ns(4 * SECOND)
+"""Of an offset in a proof: more is a step, and orders are signed in the venue's time (F60)."""
 HISTORY_LAG = Ns(2 * SECOND)
 """How far Backpack's history may lag its engine (venues.md B3.2)."""
 RESENDS = 3
@@ -128,6 +130,7 @@ class Resolver:
         self._asked: dict[int, _Asked] = {}
         self._asked_all: dict[Venue, Ns] = {}
         self._margins: dict[Venue, Ns] = {}
+        self._behind: dict[Venue, Ns] = {}
         self.counts: Counter[str] = Counter()
 
     # --- when --------------------------------------------------------------------------------
@@ -142,6 +145,7 @@ class Resolver:
         known = {o.request.client_id for o in live}
         self._asked = {k: v for k, v in self._asked.items() if k in known}
         self._margins = {venue: margin(w, venue, now) for venue in w.legs}
+        self._behind = {venue: behind(w, venue, now) for venue in w.legs}
         return [o for o in live if self._is_due(o, w, now)]
 
     def _is_due(self, order: Order, w: World, now: Now) -> bool:
@@ -160,7 +164,9 @@ class Resolver:
         return now.mono - asked.at >= gap
 
     def _past(self, order: Order, now: Now) -> bool:
-        return past_life(order, now, self._margins.get(order.request.venue, MAX_SKEW))
+        venue = order.request.venue
+        late = self._behind.get(venue, Ns(0))
+        return past_life(order, now, self._margins.get(venue, MAX_SKEW), late)
 
     # --- asking ------------------------------------------------------------------------------
 
@@ -318,16 +324,22 @@ def _said(outcome: object) -> str:
 def margin(w: World, venue: Venue, now: Now) -> Ns:
     """Return how far beyond an order's life a proof must be: it widens with the offset (F61)."""
     offset = w.legs[venue].facts.clock_offset(now)
-    return MAX_SKEW if offset is None else Ns(PROOF_MARGIN + abs(offset))
+    return MAX_SKEW if offset is None else Ns(PROOF_MARGIN + min(abs(offset), MARGIN_MOST))
 
 
-def past_life(order: Order, now: Now, skew: Ns = MAX_SKEW) -> bool:
+def behind(w: World, venue: Venue, now: Now) -> Ns:
+    """Return by how much our wall clock is known to be late: 0 for one that is right or ahead."""
+    return Ns(max(0, w.legs[venue].facts.clock_offset(now) or 0))
+
+
+def past_life(order: Order, now: Now, skew: Ns = MAX_SKEW, late: Ns = Ns(0)) -> bool:
     """True when the venue can no longer take or trade an unanswered order, by both clocks.
 
     The wall clock alone may step (F60): the life is also waited out on the monotonic clock, from
-    the sending, or from the load for an order of an earlier run.
+    the sending, or from the load for an order of an earlier run; and a wall clock that was set
+    back, by ``late``, keeps no order in doubt for as long as it was set back.
     """
     lag = HISTORY_LAG if order.request.venue is Venue.BACKPACK else 0
     life = order.request.expires_at - order.sent.wall
-    by_wall = now.wall >= order.request.expires_at + skew + lag
+    by_wall = now.wall + late >= order.request.expires_at + skew + lag
     return by_wall and now.mono - order.sent.mono >= life + skew + lag

@@ -137,7 +137,9 @@ def carried(db: Rows, name: str) -> Amounts:
 
 def due(db: Rows, keep: int) -> bool:
     """Return whether more than ``keep`` decisions are there; at least one stays."""
-    first, last = db.execute("SELECT MIN(seq), MAX(seq) FROM event").fetchone()
+    # each alone is a look at the index, both together would be a walk over the table
+    first = db.execute("SELECT MIN(seq) FROM event").fetchone()[0]
+    last = db.execute("SELECT MAX(seq) FROM event").fetchone()[0]
     return first is not None and last - first >= max(keep, 1)
 
 
@@ -294,14 +296,15 @@ class _Compaction:
 
     def _funding(self, before: int, most: int) -> None:
         """Take funding, but never a venue's newest: the next read begins there."""
-        rows = self._db.execute(
-            "SELECT rowid, venue, amount, at FROM funding AS f WHERE at<? AND at<"
-            "(SELECT MAX(at) FROM funding WHERE venue=f.venue) LIMIT ?",
-            (before, most),
-        ).fetchall()
-        for rowid, venue, amount, at in rows:
-            self._add(at, venue, funding=amount)
-            self._db.execute("DELETE FROM funding WHERE rowid=?", (rowid,))
+        newest = self._db.execute("SELECT venue, MAX(at) FROM funding GROUP BY venue").fetchall()
+        for venue, last in newest:
+            rows = self._db.execute(
+                "SELECT rowid, amount, at FROM funding WHERE venue=? AND at<? LIMIT ?",
+                (venue, min(before, last), most),
+            ).fetchall()
+            for rowid, amount, at in rows:
+                self._add(at, venue, funding=amount)
+                self._db.execute("DELETE FROM funding WHERE rowid=?", (rowid,))
 
     # --- what stays of it --------------------------------------------------------------------
 

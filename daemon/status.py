@@ -87,8 +87,9 @@ async def handle(loop: Loop, command: str) -> dict[str, Any]:
         case "status":
             return {"ok": True, "status": snapshot(w, now.mono)}
         case "halt":
-            if w.mode is Mode.RUNNING:
-                loop.inbox.put(LatchMoved(Mode.REDUCING, Reason.HALT.value, now))
+            if w.mode is not Mode.RUNNING:
+                return {"ok": True, "said": f"latched already: {w.mode.name} ({w.reason})"}
+            loop.inbox.put(LatchMoved(Mode.REDUCING, Reason.HALT.value, now))
             said = "halting: makers are cancelled, what filled is netted, hedged positions stay"
             return {"ok": True, "said": said}
         case "flatten":

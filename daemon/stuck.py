@@ -6,7 +6,7 @@ would never end. It is never called dead (S5): the latch closes around it, and n
 """
 
 from daemon.quarantine import DISAGREES
-from daemon.resolver import NOWHERE, past_life
+from daemon.resolver import NOWHERE, behind, past_life
 from strategy.decide import exposed
 from strategy.domain import Mode, Now, plain
 from strategy.world import Order, World
@@ -15,7 +15,13 @@ from strategy.world import Order, World
 def contradicted(w: World, now: Now) -> list[Order]:
     """Return those orders, oldest first."""
     shut = [v for v, leg in w.legs.items() if _contradicts(leg.facts.quarantined)]
-    return [o for v in shut for o in w.live(v) if o.state.unknown and past_life(o, now)]
+    return [o for v in shut for o in w.live(v) if unclear(w, o, now)]
+
+
+def unclear(w: World, order: Order, now: Now) -> bool:
+    """True for an order in doubt whose life is over while its venue cannot say how it ended."""
+    late = behind(w, order.request.venue, now)
+    return order.state.unknown and past_life(order, now, late=late)
 
 
 def _contradicts(quarantined: str) -> bool:

@@ -135,7 +135,8 @@ def _leg(w: World, venue: Venue, change: Callable[[Leg], Leg]) -> World:
 def _put(w: World, order: Order) -> World:
     orders: Mapping[ClientId, Order] = {**w.orders, order.request.client_id: order}
     if len(orders) > 2 * KEEP_FINISHED:
-        over = [k for k, o in orders.items() if o.state.over]
+        crowded = len(orders) > 8 * KEEP_FINISHED  # else what has no price yet is still money
+        over = [k for k, o in orders.items() if o.state.over and (crowded or o.cum == o.filled)]
         drop = frozenset(over[: max(0, len(over) - KEEP_FINISHED)])
         orders = {k: o for k, o in orders.items() if k not in drop}
     return replace(w, orders=orders)

@@ -4,6 +4,8 @@ Pure; imports the core only. The numbers are those of the invariant list (S4, S5
 one is a defect of ours, not of a venue: the latch closes and the operator is told.
 """
 
+from collections.abc import Mapping
+
 from strategy.domain import Venue
 from strategy.events import Adopted, Event, OrderAnswered, OrderDead, OrderLoaded, Seen, Verdict
 from strategy.world import Order, OrderState, World
@@ -13,6 +15,7 @@ def broken(before: World, after: World, event: Event) -> str:
     """Return what one fold broke, or nothing."""
     if after.orders is before.orders:
         return ""
+    moved = dict.fromkeys(Venue, 0)
     for client_id, order in after.orders.items():
         known = before.orders.get(client_id)
         if known is order:
@@ -20,7 +23,9 @@ def broken(before: World, after: World, event: Event) -> str:
         problem = _order(order) or (_change(known, order, event) if known is not None else "")
         if problem:
             return f"order {client_id}: {problem}"
-    return _positions(before, after, event)
+        if known is not None:
+            moved[order.request.venue] += order.signed_cum - known.signed_cum
+    return _positions(before, after, event, moved)
 
 
 def _order(order: Order) -> str:
@@ -54,19 +59,12 @@ def _evidence(event: Event) -> bool:
     return isinstance(event, Seen | OrderDead)
 
 
-def _positions(before: World, after: World, event: Event) -> str:
+def _positions(before: World, after: World, event: Event, traded: Mapping[Venue, int]) -> str:
     """A position moves by exactly what its orders traded (or by what policy took in)."""
     if isinstance(event, Adopted | OrderLoaded) or after.forced != before.forced:
         return ""
     for venue in Venue:
         moved = after.legs[venue].position - before.legs[venue].position
-        traded = sum(
-            order.signed_cum - known.signed_cum
-            for client_id, order in after.orders.items()
-            if order.request.venue is venue
-            and (known := before.orders.get(client_id)) is not None
-            and known is not order
-        )
-        if moved != traded:
-            return f"{venue}: position moved by {moved}, orders traded {traded}"
+        if moved != traded[venue]:
+            return f"{venue}: position moved by {moved}, orders traded {traded[venue]}"
     return ""

@@ -192,6 +192,27 @@ class Cycle:
         return 1 if self.iteration % 2 else -1
 
 
+class _LiveOrders:
+    """Remembers the live ones of the mapping that was asked for last; such a mapping never changes.
+
+    Each decision asks some dozens of times, while hundreds of ended orders are kept.
+    """
+
+    def __init__(self) -> None:
+        self._orders: Mapping[ClientId, Order] | None = None
+        self._live: tuple[Order, ...] = ()
+
+    def of(self, orders: Mapping[ClientId, Order]) -> tuple[Order, ...]:
+        """Return the live orders, oldest first."""
+        if orders is not self._orders:
+            self._live = tuple(order for order in orders.values() if order.live)
+            self._orders = orders
+        return self._live
+
+
+_LIVE = _LiveOrders()
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """The snapshot."""
@@ -259,9 +280,8 @@ class World:
 
     def live(self, venue: Venue | None = None) -> Iterator[Order]:
         """Yield orders that may still trade, oldest first."""
-        for order in self.orders.values():
-            if order.live and (venue is None or order.request.venue is venue):
-                yield order
+        found = _LIVE.of(self.orders)
+        return iter(found if venue is None else [o for o in found if o.request.venue is venue])
 
     def reserved(self, venue: Venue, sign: int) -> Qty:
         """Return what live orders of that direction may still trade on a venue."""
@@ -283,10 +303,11 @@ class World:
 
         Of any age: it decides what is dust, never what is paid. None before any was seen.
         """
-        legs = (self.hedge_leg, self.primary)
-        mids = [leg.mid() for leg in legs]
-        marks = [leg.facts.mark.value for leg in legs if leg.facts.mark is not None]
-        return next((px for px in (*mids, *marks) if px), None)
+        mid = self.hedge_leg.mid() or self.primary.mid()
+        if mid:
+            return mid
+        marks = (leg.facts.mark for leg in (self.hedge_leg, self.primary))
+        return next((mark.value for mark in marks if mark is not None), None)
 
     def naked_time(self, now: Now) -> int:
         """Return |net| x time carried until now, in 1e-9 base x ns."""

@@ -433,7 +433,8 @@ class InProcessVenue:
 
     def _on_event(self, event: EngineEvent) -> None:
         if isinstance(event, OrderChanged):
-            changed = self._changed.get(event.order.order_id)
+            number, waited = event.order.order_id, self._changed
+            changed = waited.get(number) if event.order.live else waited.pop(number, None)
             if changed is not None:
                 changed.set()
         if isinstance(event, FundingSettled):
@@ -482,12 +483,10 @@ class InProcessVenue:
             await self._clock.sleep(delay / NANO)
 
     async def _until(self, order: SimOrder, done: Callable[[], bool]) -> None:
-        changed = self._changed.setdefault(order.order_id, asyncio.Event())
         while not done():
+            changed = self._changed.setdefault(order.order_id, asyncio.Event())
             changed.clear()
             await changed.wait()
-        if not order.live:
-            self._changed.pop(order.order_id, None)
 
     def _find(self, ref: OrderRef) -> SimOrder | None:
         return self._engine.find(self._account.account_id, self._numbers.text(ref.client_id))

@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ COPIED = (
 FOLDERS = ("tests/unit", "tests/property")
 CORE = re.compile(r"^from (safety\.\w+|strategy\.(?!domain|params)\w+) import", re.MULTILINE)
 FAR = {
-    "test_audit", "test_bench_conclusions", "test_bench_fills", "test_core_vs_simulator",
-    "test_explain", "test_journal_faults", "test_recovery", "test_report", "test_requirements",
-    "test_tca",
+    "test_audit", "test_bench_conclusions", "test_bench_fills", "test_core_regressions",
+    "test_core_vs_simulator", "test_explain", "test_journal_faults", "test_recovery",
+    "test_report", "test_requirements", "test_retention", "test_router_property", "test_tca",
 }  # fmt: skip
 """Tests of the core's users, too long to meet a mutant within the budget."""
 
@@ -45,11 +46,14 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("--mutants", type=int, default=500, help="how many; 0 is all of them")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
-    parser.add_argument("--only", action="append", default=[], help="a file; may be repeated")
+    parser.add_argument(
+        "--only", action="append", default=[], help="a file or package; may be repeated"
+    )
     parser.add_argument("--tests", action="append", default=[], help="a test file; may be repeated")
-    parser.add_argument("--budget", type=float, default=6, help="seconds of tests a mutant")
+    parser.add_argument("--budget", type=float, default=6, help="CPU seconds of tests a mutant")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that judge")
     parser.add_argument("--write", type=Path, help="the page whose generated part to renew")
-    parser.add_argument("--recheck", type=Path, help="judge only the survivors of these results")
+    parser.add_argument("--recheck", type=Path, help="judge again what lived in these results")
     parser.add_argument("--results", type=Path, help="where to keep the results, JSON lines")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(given)
@@ -57,12 +61,14 @@ def arguments(given: list[str]) -> argparse.Namespace:
 
 def everything(root: Path, only: list[str]) -> list[Mutant]:
     """Return all mutants of the chosen files."""
-    files = only or [
-        p.relative_to(root).as_posix()
-        for package in PACKAGES
-        for p in sorted((root / package).glob("*.py"))
-    ]
+    files = [name for given in only or PACKAGES for name in _files(root, given)]
     return [m for file in files for m in mutants(file, (root / file).read_text())]
+
+
+def _files(root: Path, given: str) -> list[str]:
+    if given.endswith(".py"):
+        return [given]
+    return [p.relative_to(root).as_posix() for p in sorted((root / given).glob("*.py"))]
 
 
 def sample(pool: list[Mutant], count: int, seed: int) -> list[Mutant]:
@@ -103,27 +109,62 @@ def private_copy(folder: Path) -> Path:
 
 
 def judge(options: argparse.Namespace, folder: Path) -> list[Result]:
-    """Judge the sample in a process whose code is the private copy."""
-    copy = private_copy(folder)
-    pool = everything(copy, options.only)
+    """Judge the sample in processes whose code is a private copy each."""
+    pool = everything(ROOT, options.only)
+    known: list[Result] = []
+    plan = sample(pool, options.mutants, options.seed)
     if options.recheck:
-        open_keys = {r.mutant.key for r in read_results(options.recheck) if not r.dead}
-        plan = [m for m in pool if m.key in open_keys]
-    else:
-        plan = sample(pool, options.mutants, options.seed)
+        before = {r.mutant.key: r for r in read_results(options.recheck)}
+        plan = [m for m in pool if m.key in before and not before[m.key].dead]
+        known = [replace(before[m.key], mutant=m) for m in pool if _died(before, m)]
     sys.stderr.write(f"{len(plan)} of {len(pool)} mutants\n")
-    (folder / "plan").write_text("".join(json.dumps(asdict(m)) + "\n" for m in plan))
+    parts = [part for n in range(options.jobs) if (part := plan[n :: options.jobs])]
+    started = [_start(options, folder / str(n), part) for n, part in enumerate(parts)]
+    results = known + [r for one in started for r in _finish(*one)]
+    order = {m.key: n for n, m in enumerate(pool)}
+    return sorted(results, key=lambda r: order[r.mutant.key])
+
+
+def _died(before: dict[str, Result], mutant: Mutant) -> bool:
+    return mutant.key in before and before[mutant.key].dead
+
+
+Started = tuple[subprocess.Popen[bytes], Path, list[Mutant]]
+
+
+def _start(options: argparse.Namespace, folder: Path, plan: list[Mutant]) -> Started:
+    folder.mkdir()
+    copy = private_copy(folder)
+    (folder / "plan").write_text(_lines(plan))
     tests = [f"--tests={name}" for name in options.tests]
     command = [sys.executable, "-m", "tests.mutation", "--inside", str(folder), *tests]
     command.append(f"--budget={options.budget}")
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONHASHSEED": "0"}
     with (folder / "log").open("w") as log:
-        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONHASHSEED": "0"}
-        subprocess.run(command, cwd=copy, stdout=log, env=environment, check=False)
+        made = subprocess.Popen(command, cwd=copy, stdout=log, env=environment)
+    return made, folder, plan
+
+
+def _finish(process: subprocess.Popen[bytes], folder: Path, plan: list[Mutant]) -> list[Result]:
+    process.wait()
     results = read_results(folder / "results") if (folder / "results").exists() else []
     if len(results) != len(plan):
         sys.stderr.write((folder / "log").read_text()[-3000:])
         raise SystemExit(f"judged {len(results)} of {len(plan)} mutants")
     return results
+
+
+def _lines(rows: Sequence[Mutant | Result]) -> str:
+    return "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+
+
+def headline(options: argparse.Namespace, judged: int, pool: int) -> str:
+    """Say what was judged and the command that judges it again."""
+    only = "".join(f" --only {name}" for name in options.only)
+    tests = "".join(f" --tests {name}" for name in options.tests)
+    asked = f"--mutants {options.mutants} --seed {options.seed} --budget {options.budget:g}"
+    command = f".venv/bin/python -m tests.mutation {asked}{only}{tests}"
+    return f"{judged} of {pool} mutants, seed {options.seed}.\n\n```sh\n{command}\n```\n"
 
 
 def inside(options: argparse.Namespace) -> int:
@@ -143,10 +184,11 @@ def main(given: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="mutation-") as name:
         folder = Path(name).resolve()
         results = judge(options, folder)
-        if options.results:
-            shutil.copy(folder / "results", options.results)
+    if options.results:
+        options.results.write_text(_lines(results))
     reasons = load_reasons()
-    said = f"{table(results)}\n{survivors(results, reasons)}"
+    head = headline(options, len(results), len(everything(ROOT, options.only)))
+    said = f"{head}\n{table(results)}\n{survivors(results, reasons)}"
     sys.stdout.write(said)
     if options.write:
         options.write.write_text(rewritten(options.write.read_text(), f"\n{said}\n"))

@@ -101,6 +101,13 @@ def test_every_mutant_of_the_tree_compiles_differs_and_has_its_own_key() -> None
         assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source))
 
 
+def test_a_package_stands_for_its_files() -> None:
+    pool = everything(ROOT, ["safety", "strategy/fold.py"])
+    files = list(dict.fromkeys(m.file for m in pool))
+    assert files[-1] == "strategy/fold.py"
+    assert {"safety/gate.py", "safety/unwind.py"} < set(files)
+
+
 def test_a_seed_repeats_its_sample() -> None:
     pool = mutants(SAMPLE, TEXT)
     assert sample(pool, 5, 1) == sample(pool, 5, 1)
@@ -180,6 +187,13 @@ def test_it_tells_dead_mutants_from_living_ones(
     assert outcomes.count("killed") > len(outcomes) * 3 // 4
     assert f"| safety/latch.py | {len(outcomes)} |" in said
     assert (ROOT / "safety/latch.py").read_bytes() == before
+    assert said.startswith(f"{len(outcomes)} of {len(outcomes)} mutants, seed 1.")
+    assert "python -m tests.mutation --mutants 0 --seed 1 --budget 6 --only safety/latch.py" in said
+    assert str(tmp_path) not in said
+    again = tmp_path / "again"
+    main([*chosen, "--recheck", str(kept), "--results", str(again)])
+    rows = [json.loads(row) for row in again.read_text().splitlines()]
+    assert [row["outcome"] for row in rows] == outcomes
 
 
 # --- the report ----------------------------------------------------------------------------------

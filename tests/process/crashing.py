@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.process.conftest import ROOT, Simulator, environment
+from tests.process.conftest import PATIENCE, ROOT, Simulator, environment
 
 NAKED = 0.01
 """The smallest exposure that the hedge venue trades."""
@@ -80,7 +80,7 @@ class Crasher:
         self._asked.put(run)
         self._parent.stdin.write(f"{json.dumps(order)}\n".encode())
         self._parent.stdin.flush()
-        self._begun.get(timeout=10)
+        self._begun.get(timeout=10 * PATIENCE)
         return run
 
     def kill_left(self, folder: Path) -> None:
@@ -94,8 +94,8 @@ class Crasher:
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
         self._parent.stdin.close()
-        self._ears.join(20)
-        self._parent.wait(20)
+        self._ears.join(20 * PATIENCE)
+        self._parent.wait(20 * PATIENCE)
         self._parent.stdout.close()
 
 
@@ -115,21 +115,25 @@ class Venues(Simulator):
 
 def finished(run: Run, limit: float) -> int:
     """Wait for a run's end; its exit code, or minus the signal that ended it."""
-    deadline = time.monotonic() + limit
+    deadline = time.monotonic() + limit * PATIENCE
     while run.status is None:
-        assert time.monotonic() < deadline, f"still running after {limit} s:\n{run.said()[-3000:]}"
+        assert time.monotonic() < deadline, (
+            f"still running after {limit * PATIENCE} s:\n{run.said()[-3000:]}"
+        )
         time.sleep(0.02)  # noqa: TID251 - a test process waits for another
     return run.status
 
 
 def said(run: Run, what: str, limit: float) -> float:
     """Wait until a run has written something; returns the seconds since its start."""
-    deadline = time.monotonic() + limit
+    deadline = time.monotonic() + limit * PATIENCE
     while what not in run.said():
         assert run.status is None or what in run.said(), (
             f"ended with {run.status} before {what!r}:\n{run.said()[-3000:]}"
         )
-        assert time.monotonic() < deadline, f"no {what!r} in {limit} s:\n{run.said()[-3000:]}"
+        assert time.monotonic() < deadline, (
+            f"no {what!r} in {limit * PATIENCE} s:\n{run.said()[-3000:]}"
+        )
         time.sleep(0.02)  # noqa: TID251 - a test process waits for another
     return time.monotonic() - run.began
 
@@ -145,6 +149,8 @@ class Truth:
     doubled: tuple[str, ...]
     """Client ids that an engine took more than once."""
     orders: int
+    spells: tuple[tuple[int, int], ...] = ()
+    """(from, to), Unix ns: when such an exposure stood."""
 
 
 def truth(simulator: Simulator, after: int = 0) -> Truth:
@@ -157,13 +163,16 @@ def truth(simulator: Simulator, after: int = 0) -> Truth:
     )
     net = worst = longest = 0.0
     since: int | None = None
+    spells: list[tuple[int, int]] = []
     for at, size in events:
         if since is not None:
             longest = max(longest, (at - since) / 1e9)
         net += size
         worst = max(worst, abs(net))
         naked = abs(net) >= NAKED - 1e-9
+        if since is not None and not naked:
+            spells.append((since, at))
         since = (at if since is None else since) if naked else None
     ids = [(r["venue"], r["client_id"]) for r in rows]
     doubled = tuple(sorted({str(i[1]) for i in ids if ids.count(i) > 1}))
-    return Truth(worst, longest, doubled, len(rows))
+    return Truth(worst, longest, doubled, len(rows), tuple(spells))

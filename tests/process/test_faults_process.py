@@ -4,6 +4,7 @@ Each test injects its fault into a real process and judges by the simulated venu
 """
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.conftest import HEDGED, Simulator, until
+from tests.process.conftest import HEDGED, PATIENCE, Simulator, slack, until
 from tests.process.crashing import Crasher, Run, Venues, finished, said, truth
 
 LIVE = ("--ticker", "ETH", "--venues", "live", "--log-format", "console", "--fill-timeout", "1")
@@ -73,7 +74,7 @@ def holds(venues: Simulator, run: Run) -> None:
 def settled(venues: Simulator, begin: Start, *, flat: bool = True) -> Run:
     """A normal start after the fault: it recovers, and nothing was traded twice."""
     run = begin(venues, *CROSS, "--iter", "1")
-    assert said(run, "[RECONCILE] reconciled", 10) <= 10
+    assert said(run, "[RECONCILE] reconciled", 10) <= 10 * slack()
     assert finished(run, 40) == 0, run.said()[-3000:]
     judged(venues, flat=flat)
     return run
@@ -83,7 +84,7 @@ def judged(venues: Simulator, *, flat: bool) -> None:
     found = truth(venues)
     assert found.worst_net <= 0.5 + 1e-9
     assert found.doubled == ()
-    assert found.longest_naked <= NAKED
+    assert found.longest_naked <= NAKED * slack()
     if flat:
         assert venues.positions() == ("0", "0")
 
@@ -91,6 +92,11 @@ def judged(venues: Simulator, *, flat: bool) -> None:
 def resting(simulator: Simulator) -> int:
     state = simulator.ask("/state")
     return int(state["backpack"]["open_orders"]) + int(state["grvt"]["open_orders"])
+
+
+def streams(text: str) -> set[str]:
+    """Return the streams that a log says have come up."""
+    return set(re.findall(r"stream_up (venue=\w+ surface=\w+)", text))
 
 
 def orders_of(run: Run) -> list[str]:
@@ -133,7 +139,7 @@ def test_F34_sigterm_with_a_resting_maker_cancels_keeps_the_pair_and_exits_0(
     began = time.monotonic()
     os.kill(run.pid, signal.SIGTERM)
     assert finished(run, 25) == 0, run.said()[-3000:]
-    assert time.monotonic() - began <= 20
+    assert time.monotonic() - began <= 20 * slack()
     assert resting(calm) == 0
     assert calm.positions() == PAIR
     assert "[SHUTDOWN] positions_kept" in run.said()
@@ -176,11 +182,11 @@ def test_F36_a_stopped_process_forgets_what_it_received_before_it_acts_again(
     assert venues.ask("/state")["backpack"]["orders_received"] == sent
     os.kill(run.pid, signal.SIGCONT)
     said(run, "[ALERT] paused", 10)
-    until(lambda: run.said()[len(at_stop) :].count("stream_up") >= 4, 20, "four fresh streams")
+    until(lambda: len(streams(run.said()[len(at_stop) :])) == 4, 20, "four fresh streams")
     until(lambda: "[OPEN] order" in run.said()[len(at_stop) :], 20, "trading")
     text = run.said()[run.said().index("[ALERT] paused") :]
     opened = text.index("[OPEN] order")
-    assert text[:opened].count("stream_up") == 4, "it opened on what was received before"
+    assert len(streams(text[:opened])) == 4, "it opened on what was received before"
     hedged = text.find("iteration n=")
     assert hedged < 0 or "stream_up venue=grvt surface=public" in text[:hedged]
     os.kill(run.pid, signal.SIGTERM)
@@ -417,12 +423,12 @@ def test_F47_a_blocked_log_pipe_does_not_stop_trading(venues: Venues, tmp_path: 
     )  # fmt: skip
     os.close(writer)
     try:
-        assert process.wait(50) == 0, "it ended in order though nobody read its log"
+        assert process.wait(50 * PATIENCE) == 0, "it ended in order though nobody read its log"
     finally:
         os.close(reader)
         if process.poll() is None:
             process.kill()
-            process.wait(10)
+            process.wait(10 * PATIENCE)
     assert truth(venues).orders >= 8
     judged(venues, flat=True)
 

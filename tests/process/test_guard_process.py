@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.conftest import ROOT, Simulator, start, until
+from tests.process.conftest import PATIENCE, ROOT, Simulator, start, until
 
 LIVE = (
     "--ticker", "ETH", "--venues", "live", "--log-format", "json", "--size", "0.5",
@@ -37,7 +37,7 @@ class Guarding:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(20 * PATIENCE)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_F30_F36_makers_are_cancelled_when_the_daemon_is_killed_or_stopped(
         daemon.send_signal(signal.SIGCONT)
         until(lambda: "daemon_back" in guard.text(), 15, "the guard stands back")
         daemon.send_signal(signal.SIGTERM)
-    assert daemon.wait(40) in (0, -9)
+    assert daemon.wait(40 * PATIENCE) in (0, -9)
     assert guard.stop() == 0
     for secret in (env["BACKPACK_SECRET_KEY"], env["GRVT_API_KEY"], env["GRVT_PRIVATE_KEY"]):
         assert secret not in guard.text()
@@ -93,7 +93,7 @@ def test_an_orderly_end_leaves_nothing_to_guard(slow: Simulator, folder: Path) -
     daemon = start(folder, *LIVE, env=env)
     until(lambda: resting(slow) == 1, 25, "a resting maker")
     daemon.send_signal(signal.SIGTERM)
-    assert daemon.wait(30) == 0
+    assert daemon.wait(30 * PATIENCE) == 0
     guard = Guarding(folder, env)
     until(lambda: "guarding" in guard.text(), 15, "a guard that is logged in")
     time.sleep(3)  # noqa: TID251 - longer than the guard's patience
@@ -104,7 +104,7 @@ def test_an_orderly_end_leaves_nothing_to_guard(slow: Simulator, folder: Path) -
 def test_a_guard_with_wrong_keys_ends_at_once(slow: Simulator, folder: Path) -> None:
     env = {**slow.environment(), "GRVT_API_KEY": "wrong-key-canary-12345"}
     guard = Guarding(folder, env)
-    assert guard.process.wait(20) == 78
+    assert guard.process.wait(20 * PATIENCE) == 78
     assert "refused" in guard.text()
     assert "wrong-key-canary" not in guard.text()
 

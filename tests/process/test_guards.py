@@ -43,7 +43,7 @@ def test_F44_sighup_tightens_at_once_and_refuses_to_loosen(
     assert ", limit -0.01" in log_of(tmp_path)
 
 
-def test_F78_F60_F71_conditions_on_the_venue_are_told_and_end(
+def test_F78_F60_conditions_on_the_venue_are_told_and_end(
     fresh_simulator: Callable[..., Simulator], tmp_path: Path
 ) -> None:
     simulator, pid, ended = hedged_pair(fresh_simulator, tmp_path)

@@ -15,7 +15,7 @@ import pytest
 
 from exchanges.simulator.tape import open_tape
 from strategy.domain import Venue
-from tests.process.conftest import HEDGED, Simulator, environment, hedged, start, until
+from tests.process.conftest import HEDGED, PATIENCE, Simulator, environment, hedged, start, until
 
 RECORD = ("record", "--ticker", "ETH", "--log-format", "console")
 Sides = tuple[dict[str, str], dict[str, str]]
@@ -120,7 +120,7 @@ def test_record_replay_record_gives_the_same_books_through_forced_gaps(
     until(lambda: waiting_file(first), 20, "a first flush")
     live.ask("/faults", "POST", {"venue": "grvt", "fault": "F50", "count": 1})
     live.ask("/faults", "POST", {"venue": "backpack", "fault": "F52", "seconds": 0.2})
-    assert process.wait(20) == 0
+    assert process.wait(20 * PATIENCE) == 0
     tape = the_recording(first)
     assert open_tape(tape).roles == frozenset(Venue)
     a = read(tape)
@@ -157,14 +157,14 @@ def test_a_killed_recorder_leaves_a_readable_file_and_the_next_one_marks_the_hol
     process = start(tmp_path, *RECORD, env=env)
     until(lambda: waiting_file(out), 20, "a first flush")
     process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    process.wait(10 * PATIENCE)
     (part,) = out.iterdir()
     before = len(list(open_tape(part).events()))
     assert before > 2
     process = start(tmp_path, *RECORD, env=env)
     until(lambda: not part.exists() and waiting_file(out), 20, "a second file")
     process.terminate()
-    assert process.wait(20) == 0
+    assert process.wait(20 * PATIENCE) == 0
     old, new = sorted(out.iterdir())
     assert part.name == old.name + ".part"
     assert len(list(open_tape(old).events())) == before

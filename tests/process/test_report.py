@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tests.process.conftest import hedged, start, until
+from tests.process.conftest import PATIENCE, hedged, start, until
 
 FLAGS = ("--ticker", "ETH", "--size", "0.1", "--fill-timeout", "1", "--speed", "8",
          "--log-format", "console", "--log-file", "-", "--state-dir")  # fmt: skip
@@ -35,7 +35,7 @@ def test_a_report_beside_a_running_daemon_disturbs_nothing(tmp_path: Path) -> No
         assert process.poll() is None
     finally:
         process.terminate()
-        code = process.wait(35)
+        code = process.wait(35 * PATIENCE)
     said = out.read_text()
     assert code == 0, said[-2000:]
     assert "internal_error" not in said

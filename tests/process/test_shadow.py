@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.process.conftest import Simulator, environment, hedged, start, until
+from tests.process.conftest import PATIENCE, Simulator, environment, hedged, start, until
 
 SHADOW = ("--ticker", "ETH", "--venues", "shadow", "--size", "0.1", "--fill-timeout", "1",
           "--hedge-mode", "market", "--log-format", "console")  # fmt: skip
@@ -202,7 +202,7 @@ def test_F54_while_a_live_venue_is_lost_its_shadow_book_is_empty_and_nothing_is_
     until(lambda: "[VENUE] live_book_is_back venue=grvt" in out.read_text(), 20, "the book back")
     until(lambda: opened(out.read_text()) > before, 20, "opening again")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(35) == 0, out.read_text()[-3000:]
+    assert process.wait(35 * PATIENCE) == 0, out.read_text()[-3000:]
     assert live.ask("/audit") == {"orders": []}
 
 

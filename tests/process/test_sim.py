@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.conftest import Simulator, environment, hedged, start, until
+from tests.process.conftest import PATIENCE, Simulator, environment, hedged, slack, start, until
 
 ETH = ("--ticker", "ETH", "--log-format", "console", "--summary-json", "s.json")
 QUICK = "[tuning]\npassive_seconds = 0.4\n"
@@ -42,7 +42,7 @@ def test_each_size_hedges_in_full_within_its_deadline(tmp_path: Path, size: str,
         return
     assert summary["degraded"] == 0
     deadline = min(max(20_000 * float(size), 5_000), 20_000)
-    assert summary["fill_to_hedged_ms_p99"] <= deadline
+    assert summary["fill_to_hedged_ms_p99"] <= deadline * slack()
     slippage = [float(x) for x in re.findall(r"iteration n=.*? slippage_bps=(-?[\d.]+)", out)]
     assert slippage
     assert max(slippage) <= 5
@@ -169,7 +169,7 @@ def test_an_illiquid_hedge_venue_ends_in_an_undone_primary_and_flat(
     until(lambda: "[EMERGENCY] order " in (tmp_path / "out.txt").read_text(), 30, "an emergency")
     until(lambda: abs(simulator.net()) < 0.01, 20, "flat again")
     process.terminate()
-    assert process.wait(35) in (0, 77)
+    assert process.wait(35 * PATIENCE) in (0, 77)
     undone = [
         r for r in simulator.ask("/audit")["orders"]
         if r["venue"] == "backpack" and r["reduce_only"] and not r["post_only"]

@@ -89,7 +89,8 @@ class Simulation:
         self._start(*flags)
 
     def _start(self, *flags: str) -> None:
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "VIRTUAL_ENV")}
+        names = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "COVERAGE_PROCESS_CONFIG")
+        kept = {k: v for k, v in os.environ.items() if k in names}
         with self._errors.open("a") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "daemon", "simulate", *flags],

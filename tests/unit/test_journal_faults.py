@@ -94,7 +94,7 @@ def test_F39_the_next_start_takes_the_record_in_latched_and_never_reuses_an_id(
         moved = LatchMoved(Mode.REDUCING, "journal_lost: full", at())
         journal.event("LatchMoved", moved, NOW)
         second = journal.next_client_id(NOW)
-        assert second == first + 1
+        assert second > first
         journal.order(payload(second), draft(hedge_id=3), NOW)
         journal.close()
     assert [json.loads(line)["kind"] for line in told] == ["lost", "latch", "order"]

@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
-from daemon.stuck import contradicted, may_trade, reducible, residue
+from daemon.resolver import behind, margin, past_life
+from daemon.stuck import contradicted, may_trade, reducible, residue, unclear
 from exchanges.port import InDoubt, Lookup, NotFound, Outcome, Payload
-from strategy.domain import Fill, Ns, OrderRef, OrderView, Position, SignedQty, Venue, nano
+from strategy.domain import Fill, Now, Ns, OrderRef, OrderView, Position, SignedQty, Venue, nano
 from strategy.events import OrderAnswered, Seen, VenueRead, Verdict
-from strategy.facts import Quarantine
+from strategy.facts import ClockOffset, Quarantine
 from strategy.fold import fold
 from strategy.world import World
-from tests.builders import at, qty
+from tests.builders import SECOND, at
 from tests.dst.episode import Report, run, script_of
 from tests.dst.faults import BY_NAME, B, Fault, Kind, Stage
-from tests.unit.fold_rig import ONE, maker_world
+from tests.unit.fold_rig import ONE, hedge_world, maker_world
 
 FLAGS = {
     "size": "0.5", "iter": "0", "primary_mode": "bbo", "hedge_mode": "smart",
@@ -137,4 +138,37 @@ def test_only_a_leg_without_a_stuck_order_can_still_shrink_the_exposure(
     legs = {v: replace(leg, position=SignedQty(nano(held[v]))) for v, leg in w.legs.items()}
     w = replace(w, legs=legs)
     assert reducible(w, contradicted(w, at(60))) is expected
-    assert qty("0.5") > 0
+
+
+# --- a wall clock that is set back ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("back", [10, 60, 3600])
+def test_F60_a_clock_set_back_keeps_a_lost_hedge_in_doubt_no_longer_than_its_proof_needs(
+    back: int,
+) -> None:
+    """Orders are signed in the venue's time, so their life ends by it, whatever our clock says."""
+    w = hedge_world()
+    w = fold(w, VenueRead(ClockOffset(Venue.GRVT, Ns(0)), at(0)))
+    w = fold(w, OrderAnswered(ONE, Verdict.IN_DOUBT, at(0.1), message="timeout"))
+    lost = w.orders[ONE]
+    life = (lost.request.expires_at - lost.sent.wall) / SECOND
+
+    def later(seconds: float) -> Now:
+        now = at(seconds)
+        return Now(now.mono, Ns(now.wall - back * SECOND))
+
+    def proved(now: Now) -> bool:
+        late = behind(w, Venue.GRVT, now)
+        return past_life(lost, now, margin(w, Venue.GRVT, now), late)
+
+    assert not proved(later(life + 0.3))
+    assert proved(later(life + 4.5))
+    assert not unclear(w, lost, later(life + 0.9))
+    assert unclear(w, lost, later(life + 1.1))
+
+
+def test_F60_a_clock_that_was_ahead_when_it_signed_is_waited_out() -> None:
+    w = hedge_world()
+    lost = w.orders[ONE]
+    assert not past_life(lost, Now(at(30).mono, lost.sent.wall), Ns(0), Ns(0))
