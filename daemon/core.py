@@ -23,7 +23,7 @@ from safety.gate import Approved, Denied, LegRisk, RiskView, gate
 from safety.guards import Trip
 from safety.latch import tighten
 from safety.limits import Limits
-from safety.reasons import Reason
+from safety.reasons import KEEPS_POSITIONS, Reason
 from safety.unwind import Flat, Orders, UnwindLeg, UnwindView, Wait, plan
 from strategy.decide import decide, emergency, exposed, unhedged
 from strategy.domain import (
@@ -65,6 +65,9 @@ from strategy.invariants import broken
 from strategy.params import Params
 from strategy.world import Leg, World
 
+KEPT = tuple(reason.value for reason in KEEPS_POSITIONS)
+CLOSES = (Reason.MARGIN, Reason.FORCED)
+"""Trips after which the pair is closed even where another reason would have kept it."""
 MAX_STEPS = 64
 """Decisions per tick; a correct core settles in a handful."""
 MINUTE = Ns(60_000_000_000)
@@ -235,7 +238,7 @@ class Core:
             now = self._now()
             self._roll_day(now)
             if self.journal.lost:
-                self._trip(Trip(Reason.JOURNAL, self.journal.lost), now)
+                self.trip(Trip(Reason.JOURNAL, self.journal.lost), now)
             self._guard(now)
             self._move_latch(now)
             intents = decide(self.world, self.settings.params, now)
@@ -308,7 +311,7 @@ class Core:
             body = {"code": denied.code.value, "detail": denied.detail, "draft": draft}
             self._tca.later("Denied", body, now.wall)
         if denied.code is Reason.MAX_POSITION and denied.draft.purpose.opens:
-            self._trip(Trip(denied.code, denied.detail), now)
+            self.trip(Trip(denied.code, denied.detail), now)
             return True
         return False
 
@@ -337,13 +340,16 @@ class Core:
             hedge_id = self.world.hedge.hedge_id
             self.on(HedgeMoved(hedge_id, RoutePhase.EMERGENCY, look.hurry, now))
         if look.trip is not None:
-            self._trip(look.trip, now)
+            self.trip(look.trip, now)
         stuck = contradicted(self.world, now)
         if stuck:
-            self._trip(Trip(Reason.POSITION_MISMATCH, residue(self.world, stuck)), now)
+            self.trip(Trip(Reason.POSITION_MISMATCH, residue(self.world, stuck)), now)
 
-    def _trip(self, trip: Trip, now: Now) -> None:
-        if self.world.mode is Mode.RUNNING:
+    def trip(self, trip: Trip, now: Now) -> None:
+        """Latch, or take the graver reason of two: a pair near liquidation is not kept."""
+        w = self.world
+        kept = w.mode is Mode.REDUCING and w.reason.startswith(KEPT)
+        if w.mode is Mode.RUNNING or (kept and trip.reason in CLOSES):
             self.on(LatchMoved(Mode.REDUCING, str(trip), now))
 
     def _move_latch(self, now: Now) -> None:

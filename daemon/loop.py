@@ -15,6 +15,7 @@ from daemon.stuck import may_trade
 from daemon.venue_watch import VenueWatch
 from exchanges.errors import VenueError, VenueForbidden, VenueUnreachable
 from exchanges.port import VenuePort, WallClock
+from safety.guards import Trip
 from safety.reasons import Reason
 from strategy.decide import unhedged
 from strategy.domain import Mode, Now, Ns, StreamState, Surface, Venue, VenueEvent, bps_text, plain
@@ -354,9 +355,9 @@ class Loop:
         detail = f"{venue} says {plain(stated)}, books say {plain(leg.position)}"
         key = f"{detail}:{min(count, MISMATCHES)}"
         self._narrator.once("warning", "RECONCILE", "mismatch", key, what=detail, reads=count)
-        if count >= MISMATCHES and w.mode is Mode.RUNNING:
-            reason = f"{Reason.POSITION_MISMATCH.value}: residual {plain(apart)}: {detail}"
-            self.inbox.put(LatchMoved(Mode.REDUCING, reason, at))
+        if count >= MISMATCHES:
+            trip = Trip(Reason.POSITION_MISMATCH, f"residual {plain(apart)}: {detail}")
+            self.soon(lambda now: self.core.trip(trip, now))
 
     async def _read_fills(self, venue: Venue) -> None:
         """Fetch fill details of orders that traded more than their fills say (F24)."""

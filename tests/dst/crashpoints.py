@@ -79,6 +79,8 @@ SCENARIOS = (
          _at("F59", B, 0.2, times=2), _at("stream loss", G, 0.2, 3.0)),
         storm=4.0,
     ),
+    # orders say filled, and no message tells the fills
+    Scenario("untold", BASE, (_at("F24", B, 0.15, times=3), _at("F24", G, 0.15, times=3))),
     # hedges are refused with a leg open: the budget is spent, and the leg is undone
     Scenario(
         "refused",
@@ -100,7 +102,7 @@ SCENARIOS = (
     Scenario(
         "hedge-lost",
         BASE,
-        (dies_on_send(G), _once("F73", B, 1.0, 1), _once("F73", G, 1.0, 2)),
+        (dies_on_send(G), _once("F73", G, 1.0, 2)),
         since=2,
     ),
     Scenario("maker-lost", BASE | {"primary_mode": "bbo"}, (dies_on_send(B),), since=2),

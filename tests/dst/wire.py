@@ -99,7 +99,9 @@ def main() -> int:
         tally.add(report)
         if report.broken or args.seeds == 1:
             sys.stdout.write(told_of(report, whole=args.seeds == 1) + f"{digest(report)}\n")
-            sys.stdout.flush()
+        if tally.seeds % 25 == 0:
+            sys.stdout.write(f"seed {seed}: {len(tally.failed)} failed so far\n")
+        sys.stdout.flush()
     sys.stdout.write(tally.text(time.monotonic() - begun))
     return 1 if tally.failed else 0
 

@@ -29,6 +29,10 @@ def slack() -> float:
     return max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
+OVERLOADED = 6
+"""Slack beyond which the venues' own time-outs run out for want of a processor."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test of processes time enough for a busy machine."""
     for item in items:

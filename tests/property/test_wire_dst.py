@@ -191,7 +191,7 @@ def test_bytes_arrive_whole_whatever_the_borders() -> None:
     assert loop.counts.pieces > 60, "writes must arrive in pieces"
 
 
-def test_F01_a_lost_answer_is_no_answer_although_the_server_acted() -> None:
+def test_a_lost_answer_is_no_answer_although_the_server_acted() -> None:
     async def story(shop: Shop) -> None:
         await shop.ask()
         shop.loop.address(PORT).weather.answers_lost = 1
@@ -203,7 +203,7 @@ def test_F01_a_lost_answer_is_no_answer_although_the_server_acted() -> None:
     assert visit(story).counts.lost == 1
 
 
-def test_F52_a_refused_connection_was_never_sent() -> None:
+def test_a_refused_connection_was_never_sent() -> None:
     async def story(shop: Shop) -> None:
         shop.loop.address(PORT).weather.refuse = True
         with pytest.raises(NotSent):
@@ -213,7 +213,7 @@ def test_F52_a_refused_connection_was_never_sent() -> None:
     assert visit(story).counts.refused == 1
 
 
-def test_F54_what_left_into_a_black_hole_arrives_when_it_is_over() -> None:
+def test_what_left_into_a_black_hole_arrives_when_it_is_over() -> None:
     async def story(shop: Shop) -> None:
         await shop.ask()
         heal = shop.loop.hole(PORT)
@@ -229,7 +229,7 @@ def test_F54_what_left_into_a_black_hole_arrives_when_it_is_over() -> None:
     visit(story)
 
 
-def test_F49_a_half_open_socket_ends_by_its_heartbeat_only() -> None:
+def test_a_half_open_socket_ends_by_its_heartbeat_only() -> None:
     async def story(shop: Shop) -> None:
         async with aiohttp.ClientSession() as session:
             socket = await session.ws_connect(f"http://127.0.0.1:{PORT}/ws", heartbeat=4)

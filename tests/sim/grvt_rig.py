@@ -37,7 +37,7 @@ TIFS = {
     "RETAIL_PRICE_IMPROVEMENT": 5,
 }
 STRANGER = "0x" + "33" * 32
-WAIT = 3.0
+WAIT = 20.0
 SEED = 7
 LEG = [
     {"name": "assetID", "type": "uint256"},

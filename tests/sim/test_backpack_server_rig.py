@@ -177,7 +177,7 @@ class Listener:
         self.heard.append(frame)
         return frame
 
-    async def data(self, stream: str, seconds: float = 2) -> Json:
+    async def data(self, stream: str, seconds: float = 20) -> Json:
         """Return the next message of a stream."""
         async with asyncio.timeout(seconds):
             while True:

@@ -1,6 +1,6 @@
 """The recorded market: effective size, queues, recorded trades, crossings, set_market."""
 
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -360,6 +360,6 @@ def test_thousands_of_recorded_events_a_second_with_our_orders_resting() -> None
         )
         for i in range(2000)
     ]
-    started = perf_counter()
+    started = process_time()
     desk.feed(*events)
-    assert len(events) / (perf_counter() - started) > 1500
+    assert len(events) / (process_time() - started) > 1500

@@ -16,7 +16,9 @@ from daemon.narrator import Narrator
 from daemon.reconcile import journal_latch
 from daemon.status import snapshot
 from exchanges.port import Payload
+from safety.guards import Trip
 from safety.limits import Limits
+from safety.reasons import Reason
 from strategy.domain import (
     Bps,
     ClientId,
@@ -36,7 +38,15 @@ from strategy.domain import (
     nano,
     plain,
 )
-from strategy.events import HedgeEnded, HedgeStarted, OrderAnswered, Seen, VenueRead, Verdict
+from strategy.events import (
+    HedgeEnded,
+    HedgeStarted,
+    LatchMoved,
+    OrderAnswered,
+    Seen,
+    VenueRead,
+    Verdict,
+)
 from strategy.facts import Access, ClockOffset, Mark, Readiness, VenueFact
 from strategy.params import Params
 from strategy.world import World
@@ -422,6 +432,21 @@ def test_F71_then_both_legs_are_closed_in_lockstep_before_the_venue_does() -> No
     assert [request.venue for request in sent[:2]] == [Venue.BACKPACK, Venue.GRVT]
     assert sent[0].qty == sent[1].qty
     assert (rig.w.primary.position, rig.w.hedge_leg.position) == (0, 0)
+
+
+@pytest.mark.parametrize("kept", ["operator_halt", "position_mismatch: x"])
+def test_F71_a_pair_near_liquidation_is_closed_though_another_latch_would_keep_it(
+    kept: str,
+) -> None:
+    rig = Rig(with_position(world(), "1.0", "-0.5"))  # something is left to reduce
+    rig.tick()
+    rig.core.on(LatchMoved(Mode.REDUCING, kept, rig.now()))
+    rig.read(account(Venue.GRVT, equity=Quote(nano(1000)), maintenance=Quote(nano(600))))
+    rig.tick(0.1)
+    rig.tick(1.1)
+    assert rig.w.reason.startswith("margin: ")
+    rig.core.trip(Trip(Reason.POSITION_MISMATCH, "y"), rig.now())
+    assert rig.w.reason.startswith("margin: "), "the graver reason stays"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from strategy.domain import (
     Venue,
     bps,
     nano,
+    ordered,
     plain,
 )
 from strategy.events import CancelAsked, CycleMoved, CyclePhase, OrderDead, RoutePhase
@@ -303,3 +304,9 @@ def test_S9_a_book_counts_while_its_stream_is_up_and_its_age_within_bounds() -> 
     assert leg.fresh_book(at(3), Ns(nano(3))) is not None
     assert leg.fresh_book(at(3.001), Ns(nano(3))) is None
     assert replace(leg, public_up=False).fresh_book(at(), Ns(nano(3))) is None
+
+
+def test_levels_are_ordered_best_first_and_empty_ones_are_none() -> None:
+    levels = [(Px(2), Qty(1)), (Px(3), Qty(0)), (Px(1), Qty(1)), (Px(4), Qty(2))]
+    assert ordered(levels, bids=True) == ((4, 2), (2, 1), (1, 1))
+    assert ordered(levels, bids=False) == ((1, 1), (2, 1), (4, 2))

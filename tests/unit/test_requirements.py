@@ -128,7 +128,7 @@ def test_REQ_11_a_chunked_roll_back_totals_the_target_exactly() -> None:
                            fill_timeout=Ns(SECOND)))  # fmt: skip
     h.run(300, lambda: h.core.world.cycle.phase is CyclePhase.UNWIND)
     assert h.core.world.primary.position == nano("1")
-    h.core._trip(Trip(Reason.OPERATOR, "test"), h.now())
+    h.core.trip(Trip(Reason.OPERATOR, "test"), h.now())
     h.run(60, lambda: h.core.world.mode.name == "HALTED")
     assert [port.truth for port in h.ports.values()] == [0, 0]
     clips = [

@@ -175,7 +175,7 @@ async def rig() -> AsyncIterator[Rig]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - the condition is a list that fills
             await asyncio.sleep(0.005)
 

@@ -115,7 +115,7 @@ class Rig:
 
     async def ended(self, order: OrderRequest) -> OrderView:
         """Ask until the venue states the order's end; it may be unknown at first (A5.1)."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 found = await self.venue.lookup(self.ref(order), Ns(0))
                 if isinstance(found, Found) and found.view.status.terminal:
@@ -123,7 +123,7 @@ class Rig:
                 await asyncio.sleep(0.03)
 
     async def resting(self, order: OrderRequest) -> OrderView:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 found = await self.venue.lookup(self.ref(order), Ns(0))
                 if isinstance(found, Found) and found.view.status is Status.OPEN:
@@ -152,7 +152,7 @@ class Rig:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - the condition is a list that fills
             await asyncio.sleep(0.005)
 
