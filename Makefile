@@ -11,7 +11,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test check bench soak setup clean
+.PHONY: run test coverage check bench soak setup clean
 
 # The simulated venues are new with every run, so their journal is too, unless it is latched: a
 # latch stays until `hedged resume`. Journals of other modes are never touched.
@@ -22,6 +22,13 @@ run: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
+
+# The suite again, measured: every branch of strategy/ and safety/, every except arm of the tree.
+coverage: $(READY)
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest -p tests.coverage_gate --numprocesses 2 --dist loadfile --timeout 240 $(TESTS)
+	@$(BIN)/python -m coverage combine -q
+	@$(BIN)/python -m tests.coverage_gate
 
 check: $(READY)
 	@$(BIN)/ruff format --check .
@@ -54,5 +61,5 @@ $(READY): requirements.lock pyproject.toml
 
 # Never touches state/ or logs/: they may hold the only record of real orders.
 clean:
-	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -155,7 +155,7 @@ def compact(db: Rows, keep: int, most: int) -> bool:
         True while more than that is due.
     """
     last = db.execute("SELECT MAX(seq) FROM event").fetchone()[0]
-    return _Compaction(db).run(last - keep, most)
+    return last is not None and _Compaction(db).run(last - keep, most)
 
 
 class _Compaction:
@@ -172,6 +172,8 @@ class _Compaction:
         """Take decisions up to number ``limit``, and what ended before the oldest that stays."""
         upto, digest = self._decisions(limit, most)
         oldest = self._db.execute("SELECT wall FROM event WHERE seq>?", (upto,)).fetchone()
+        if oldest is None:
+            return False  # the file failed just now (F39), and what goes on in memory is empty
         before = oldest[0] - SETTLED
         orders = self._orders(before, most)
         self._forced(before, most)
@@ -202,7 +204,7 @@ class _Compaction:
             elif kind == "LatchMoved":
                 told = json.loads(body)
                 self._latch = told["mode"], told["reason"]
-        upto, digest = rows[-1][0], rows[-1][4]
+        upto, digest = (rows[-1][0], rows[-1][4]) if rows else (0, "")
         self._db.execute("DELETE FROM event WHERE seq<=?", (upto,))
         return upto, digest
 

@@ -102,7 +102,7 @@ SCENARIOS = (
     Scenario(
         "hedge-lost",
         BASE,
-        (dies_on_send(G), _once("F73", G, 1.0, 2)),
+        (dies_on_send(G), _once("F73", G, 1.0, 3)),
         since=2,
     ),
     Scenario("maker-lost", BASE | {"primary_mode": "bbo"}, (dies_on_send(B),), since=2),

@@ -28,7 +28,7 @@ class Guarding:
         self.log = folder / "guard.txt"
         with self.log.open("a") as out:
             self.process = subprocess.Popen(
-                [*GUARD, "--ticker", "ETH", "--venues", "live", "--stale", "2", *flags],
+                [*GUARD, "--ticker", "ETH", "--venues", "live", "--stale", "4", *flags],
                 cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
@@ -70,7 +70,7 @@ def test_F30_F36_makers_are_cancelled_when_the_daemon_is_killed_or_stopped(
     guard = Guarding(folder, env)
     until(lambda: resting(slow) == 1, 25, "a resting maker")
     until(lambda: "guarding" in guard.text(), 15, "a guard that is logged in")
-    time.sleep(2.5)  # noqa: TID251 - longer than the guard's patience
+    time.sleep(4.5)  # noqa: TID251 - longer than the guard's patience
     assert resting(slow) == 1, "a living daemon's maker is left alone"
     received = slow.ask("/state")["grvt"]["orders_received"]
     daemon.send_signal(how)
@@ -96,7 +96,7 @@ def test_an_orderly_end_leaves_nothing_to_guard(slow: Simulator, folder: Path) -
     assert daemon.wait(30 * PATIENCE) == 0
     guard = Guarding(folder, env)
     until(lambda: "guarding" in guard.text(), 15, "a guard that is logged in")
-    time.sleep(3)  # noqa: TID251 - longer than the guard's patience
+    time.sleep(4.5)  # noqa: TID251 - longer than the guard's patience
     assert "guard_acts" not in guard.text()
     assert guard.stop() == 0
 

@@ -170,7 +170,7 @@ class Listener:
         self.socket = socket
         self.heard: list[Json] = []
 
-    async def frame(self, seconds: float = 2) -> Json:
+    async def frame(self, seconds: float = 20) -> Json:
         message = await self.socket.receive(timeout=seconds)
         assert message.type is aiohttp.WSMsgType.TEXT, message
         frame: Json = json.loads(message.data)

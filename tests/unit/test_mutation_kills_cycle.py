@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from strategy.carry import Basis
+from strategy.cost import Routing
 from strategy.decide import decide
 from strategy.depth import InsufficientLiquidity
 from strategy.domain import (
@@ -15,15 +16,19 @@ from strategy.domain import (
     Mode,
     Ns,
     Observed,
+    OrderView,
     Purpose,
     Px,
     Qty,
     Quote,
     Side,
     SignedQty,
+    Status,
+    Tif,
     Venue,
     bps,
     nano,
+    notional,
     ordered,
     plain,
 )
@@ -38,7 +43,7 @@ from strategy.facts import (
 )
 from strategy.fold import fold
 from strategy.intents import Cancel, Emit, Intent, Place, Say
-from strategy.params import Params, PrimaryMode
+from strategy.params import FOREVER, HedgeMode, Params, PrimaryMode
 from strategy.quote import NoQuote, close_quote, open_quote
 from strategy.rollback import Rollback, place_market_order
 from strategy.world import Cycle, Hedge, Leg, Order, OrderState, World
@@ -310,3 +315,30 @@ def test_levels_are_ordered_best_first_and_empty_ones_are_none() -> None:
     levels = [(Px(2), Qty(1)), (Px(3), Qty(0)), (Px(1), Qty(1)), (Px(4), Qty(2))]
     assert ordered(levels, bids=True) == ((4, 2), (2, 1), (1, 1))
     assert ordered(levels, bids=False) == ((1, 1), (2, 1), (4, 2))
+
+
+def test_the_settings_that_nobody_gave_are_the_documented_ones() -> None:
+    second = nano(1)
+    assert Params(
+        size=qty("0.5"), max_position=qty("0.5"), iterations=1, sleep=Ns(0),
+        fill_timeout=Ns(5 * second), primary_mode=PrimaryMode.BBO, hedge_mode=HedgeMode.SMART,
+        cap=bps(5), min_spread=bps(0), risk_aversion=nano(1), routing=Routing(), passive=FOREVER,
+        max_unhedged=Ns(15 * second), cross_reserve=Ns(2 * second), stale=Ns(3 * second),
+        hedge_life=Ns(5 * second), maker_rest=Ns(300 * second), maker_window=Ns(5 * second),
+        recancel=Ns(second), base_is_eth=True, hedge_seconds=Ns(20 * second),
+        hedge_notional=Quote(nano(3_000)), chunk=qty("0.2"), chunk_notional=Quote(nano(600)),
+        emergency_cap=bps(50), max_failures=3, max_clock_offset=Ns(second), mark_band=bps(100),
+        mark_fresh=Ns(15 * second), account_fresh=Ns(30 * second), hedge_orders=4,
+        funding_guard=Ns(10 * second), settle=Ns(2 * second),
+    ) == P  # fmt: skip
+    assert not P.base_is_eth or placed(world())
+
+
+def test_what_a_statement_leaves_out_is_no_claim() -> None:
+    view_ = OrderView(Venue.GRVT, None, "v", "ETH", Side.BUY, Qty(1), Px(1), Qty(0), Status.OPEN)
+    assert (view_.reduce_only, view_.forced, view_.reason) == (False, False, "")
+    made = Draft(Venue.GRVT, Side.BUY, Qty(1), Px(1), Tif.IOC, post_only=False, reduce_only=False,
+                 purpose=Purpose.HEDGE, touch=Px(1), life=Ns(1))  # fmt: skip
+    assert (made.hedge_id, made.levels, made.available, made.slippage, made.cap) == (0, 0, 0, 0, 0)
+    assert (GRVT.tradable, GRVT.size_decimals, BACKPACK.asset_id) == (True, 9, "")
+    assert notional(Px(nano(2)), -3) == -6

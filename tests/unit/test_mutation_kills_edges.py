@@ -32,6 +32,7 @@ from tests.builders import (
     at,
     book,
     draft,
+    fill,
     maker_draft,
     params,
     planned,
@@ -124,6 +125,16 @@ def test_one_unit_of_price_is_already_away(side: Side, units: int, away: bool) -
     level = ((own, qty(9)),)
     shown = replace(base, bids=level) if side is Side.BUY else replace(base, asks=level)
     assert (seen(w, shown, 2).away_since == at(2).mono) is away
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_what_traded_without_a_price_yet_is_money_at_its_limit(side: Side) -> None:
+    """0.5 at 3,000 against a mid of 3,000.025."""
+    w = planned(world(), maker_draft(side))
+    w = seen(w, says(w, 1, cum=qty("0.5")))
+    assert w.equity() == side.value * nano("0.0125")
+    priced = fold(w, fill(w, 1, "0.5"))
+    assert priced.equity() == w.equity()
 
 
 # --- gate and guards -----------------------------------------------------------------------------

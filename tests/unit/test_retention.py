@@ -1,7 +1,7 @@
 """The journal is bounded: what is taken away is over, and its sums are exactly those of before."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytest
 
 from daemon import retention
 from daemon.journal import SCHEMA, Journal, JournalError
+from daemon.journal_file import JournalFile
 from daemon.journal_read import read_journal
 from daemon.reconcile import journal_latch, load_world
 from daemon.report import build
@@ -295,6 +296,36 @@ def test_few_decisions_are_left_alone_and_a_lost_journal_too(tmp_path: Path) -> 
     assert not lost.compact(1, 10)
     assert count(lost, "event") == 3
     lost.close()
+
+
+class FullAt:
+    """A connection whose file fails for good at a statement of a batch."""
+
+    def __init__(self, file: JournalFile, number: int) -> None:
+        self._file = file
+        self.left = number
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        self.left -= 1
+        if not self.left:
+            self._file._lose("disk full", lambda _: None)
+        return self._file.execute(sql, values)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 9, 14, 22])
+def test_a_disk_that_fills_during_a_batch_stops_the_batch_only(copied: Path, number: int) -> None:
+    with opened(copied) as journal:
+        journal.survive(None)
+        file = journal._db
+        full = FullAt(file, number)
+        journal._begin()
+        retention.compact(full, 1, 40)
+        assert full.left <= 0
+        assert journal.lost == "disk full"
+        assert not journal.compact(1, 40)
+        journal.put_meta("goes", "on")
+        journal.commit()
+        assert journal.meta("goes") == "on"
 
 
 # --- the chain, the schema, the pace ---------------------------------------------------------
