@@ -19,7 +19,8 @@ KEY_REFUSED = frozenset(
     {"1000", "1001", "1008", "1400", "FORBIDDEN", "UNAUTHORIZED", "INVALID_SIGNATURE"}
 )
 """Refusals of an order that say that the key itself is not taken (venues.md A4.3, B3.4)."""
-
+SIGNATURE_REFUSED = frozenset({"2000", "2002"})
+"""GRVT does not take the key that signs orders, while reads need another one (venues.md A3.4)."""
 NOT_THE_VENUE = frozenset({"local_rate", "not_sent", "approval_expired"})
 """Refusals of our own: the venue was not asked."""
 RULES_GAP = Ns(5_000_000_000)
@@ -54,6 +55,8 @@ class AccountReader:
         self._doubted: dict[Venue, str] = {}
         """Venues that refused an order or are closed, and the base to look up there again."""
         self._rules_again: dict[Venue, Ns] = {}
+        self._unsigned: set[Venue] = set()
+        """Venues that refused our signature: no read says that they take it again."""
 
     def _now(self) -> Now:
         return Now(self._clock.mono(), self._clock.wall())
@@ -73,14 +76,20 @@ class AccountReader:
         return told
 
     def heard(self, event: Event, w: World) -> None:
-        """Note an order that was refused because of the key."""
-        if not isinstance(event, OrderAnswered) or event.verdict is not Verdict.REFUSED:
-            return
-        order = w.orders.get(event.client_id)
-        if order is None:
+        """Note an order that was refused because of a key, or that was taken after all."""
+        order = w.orders.get(event.client_id) if isinstance(event, OrderAnswered) else None
+        if order is None or not isinstance(event, OrderAnswered):
             return
         venue = order.request.venue
-        if event.code in KEY_REFUSED:
+        if event.verdict is Verdict.ACCEPTED:
+            self._unsigned.discard(venue)
+        if event.verdict is not Verdict.REFUSED:
+            return
+        if event.code in SIGNATURE_REFUSED:
+            self._unsigned.add(venue)
+            why = f"the signature of an order: {event.code}"
+            self._put(VenueRead(Access(venue, why), self._now()))
+        elif event.code in KEY_REFUSED:
             self.suspects.add(venue)
         elif not event.post_only_cross and event.code not in NOT_THE_VENUE:
             self._doubted[venue] = w.legs[venue].instrument.base
@@ -93,7 +102,7 @@ class AccountReader:
     def granted(self, w: World, venue: Venue) -> None:
         """A read that needs the key was answered."""
         self.suspects.discard(venue)
-        if w.legs[venue].facts.refused:
+        if w.legs[venue].facts.refused and venue not in self._unsigned:
             self._put(VenueRead(Access(venue, ""), self._now()))
 
     # --- reads -------------------------------------------------------------------------------

@@ -32,8 +32,10 @@ PATIENCE = {
 }
 """A refused key is told at once, and asked for again every half second before it latches (F08)."""
 BLIND = Ns(2 * NANO)
-"""How long a running hedge goes on without a usable book of its venue (F65): a short break of the
-stream ends before it. After that the mark prices what finishes it, or the primary undoes it."""
+"""How long a running hedge goes on without a usable book of its venue (F65) or an open market
+(F68): a short break ends before it. After that the mark prices what finishes it, or the primary
+undoes it.
+"""
 META = "naked_day"
 GRAVE = frozenset({Reason.FORBIDDEN.value, Reason.MARGIN.value})
 """Conditions that page at once."""
@@ -85,11 +87,15 @@ class Guardian:
 
     def _blind(self, w: World, params: Params, now: Now) -> str:
         """Say that the running hedge has had nothing to price by for too long."""
-        if w.hedge is None or w.hedge_leg.fresh_book(now, params.stale) is not None:
+        leg = w.hedge_leg
+        market = leg.instrument.tradable
+        if w.hedge is None or (market and leg.fresh_book(now, params.stale) is not None):
             self._blind_since = None
             return ""
         self._blind_since = now.mono if self._blind_since is None else self._blind_since
-        return "no usable book" if now.mono - self._blind_since >= BLIND else ""
+        if now.mono - self._blind_since < BLIND:
+            return ""
+        return "no usable book" if market else "the market is closed"
 
     def _stand(self, found: tuple[Level, ...]) -> tuple[Level, ...]:
         """Keep the text with which each condition began, so that a level moves only twice."""

@@ -141,7 +141,7 @@ def _options(view: UnwindView) -> list[_Option]:
         shrinks = leg.position * view.net > 0
         size = min(abs(view.net), abs(leg.position)) if shrinks else abs(view.net)
         finishes = leg.instrument.venue is Venue.GRVT and view.mode is Mode.RUNNING
-        qty = tradable(leg, size)
+        qty = tradable(leg, size) if leg.instrument.tradable else Qty(0)
         if qty and (shrinks or finishes):
             found.append(_Option(leg, side, qty, shrinks))
     return found
@@ -222,14 +222,20 @@ def _by_mark(roll: Rollback, mark: Px, instrument: Instrument, params: Params) -
 
 
 def _lockstep(view: UnwindView, params: Params) -> Orders | Wait | Flat:
-    """Close both legs by equal clips; a clip never leaves a rest that could not be closed."""
+    """Close both legs by equal clips; a clip never leaves a rest that could not be closed.
+
+    A leg is never closed while the other one cannot be: the hedged pair is the safer state.
+    """
     if any(leg.busy for leg in view.legs):
         return Wait("an order may still trade")
-    open_legs = [leg for leg in view.legs if tradable(leg, abs(leg.position))]
+    open_legs = [leg for leg in view.legs if _matters(leg, view, params)]
     if not open_legs:
         return Flat(_dust(view))
     if any(leg.mid is None for leg in open_legs):
         return Wait("no book to trade on")
+    shut = [leg.instrument.venue for leg in open_legs if not _closable(leg)]
+    if shut:
+        return Wait(f"{shut[0]} takes no order to close its leg, and no leg is closed alone")
     cap = ladder(params, view.tries)
     clip = min(_clip(leg, params) for leg in open_legs)
     drafts = []
@@ -239,7 +245,22 @@ def _lockstep(view: UnwindView, params: Params) -> Orders | Wait | Flat:
         draft = _draft(_Option(leg, side, qty, reduce_only=True), view, cap, params)
         if isinstance(draft, Draft):
             drafts.append(draft)
-    return Orders(tuple(drafts), "flatten") if drafts else Wait("no liquidity within the cap")
+    both = len(drafts) == len(open_legs)
+    return Orders(tuple(drafts), "flatten") if both else Wait("no liquidity within the cap")
+
+
+def _closable(leg: UnwindLeg) -> bool:
+    return leg.instrument.tradable and bool(tradable(leg, abs(leg.position)))
+
+
+def _matters(leg: UnwindLeg, view: UnwindView, params: Params) -> bool:
+    """True for a leg that its venue would trade, or that the other one's venue would (F15)."""
+    if tradable(leg, abs(leg.position)):
+        return True
+    other = view.legs[0] if leg is view.legs[1] else view.legs[1]
+    mid = leg.mid or other.mid
+    clip = chunk_size(params, mid, other.instrument) if mid is not None else 0
+    return bool(clip) and abs(leg.position) >= clip
 
 
 def _clip(leg: UnwindLeg, params: Params) -> Qty:

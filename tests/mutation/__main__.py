@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.mutation.operators import Mutant, mutants
-from tests.mutation.report import load_reasons, rewritten, survivors, table
+from tests.mutation.report import load_reasons, rewritten, share, survivors, table
 from tests.mutation.session import Result, run
 
 ROOT = Path(__file__).parents[2]
@@ -164,7 +164,14 @@ def headline(options: argparse.Namespace, judged: int, pool: int) -> str:
     tests = "".join(f" --tests {name}" for name in options.tests)
     asked = f"--mutants {options.mutants} --seed {options.seed} --budget {options.budget:g}"
     command = f".venv/bin/python -m tests.mutation {asked}{only}{tests}"
-    return f"{judged} of {pool} mutants, seed {options.seed}.\n\n```sh\n{command}\n```\n"
+    said = f"{judged} of {pool} mutants, seed {options.seed}."
+    if options.recheck:
+        before = read_results(options.recheck)
+        lived = sum(not r.dead for r in before)
+        first = share(len(before) - lived, len(before))
+        said += f" At first {first} were killed; the {lived} that lived were judged again, with"
+        said += " the tests written for them."
+    return f"{said}\n\n```sh\n{command}\n```\n"
 
 
 def inside(options: argparse.Namespace) -> int:

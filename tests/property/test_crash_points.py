@@ -7,9 +7,11 @@ import sys
 
 import pytest
 
+from strategy.domain import Venue
 from tests.dst import crashpoints, episode
 from tests.dst.crashpoints import (
     BY_SCENARIO,
+    MARKET,
     SCENARIOS,
     awaits,
     commits,
@@ -17,7 +19,19 @@ from tests.dst.crashpoints import (
     elsewhere,
     source,
 )
-from tests.dst.crashworld import CrashWorld, Moment, Point, Record, Scenario, Site, live
+from tests.dst.crashworld import (
+    CrashWorld,
+    Moment,
+    Point,
+    Record,
+    Scenario,
+    Site,
+    dies_on_send,
+    live,
+    sigterm,
+)
+from tests.dst.faults import BY_NAME, Fault
+from tests.dst.policies import resolving
 
 pytestmark = pytest.mark.timeout(300)  # seconds of CPU, but a busy machine stretches them
 SEED = 3
@@ -108,6 +122,16 @@ def test_L4_a_restart_that_comes_too_late_is_held_against_the_run(
     world = live(BY_SCENARIO["cycle"], SEED, Point(1, "after", 8))
     said = "\n".join(world.truth.broken)
     assert "L4: reconciled" in said, why(world)
+
+
+def test_F32_a_restart_that_takes_not_found_for_dead_is_caught_doubling_a_late_hedge() -> None:
+    faults = (Fault(BY_NAME["F03"], Venue.GRVT, 0.15, 0.0, 0), dies_on_send(Venue.GRVT))
+    flags = MARKET | {"iter": "0", "sleep": "4"}
+    late = Scenario("late", flags, (*faults, sigterm(7.0)), storm=7.0, since=2)
+    assert not live(late, SEED).truth.broken
+    with resolving("not-found=rejected"):
+        world = live(late, SEED)
+    assert any("S1: hedge" in what for what in world.truth.broken), why(world)
 
 
 def test_a_point_that_no_run_reaches_is_a_failure() -> None:

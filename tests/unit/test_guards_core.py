@@ -51,6 +51,7 @@ from strategy.facts import Access, ClockOffset, Mark, Readiness, VenueFact
 from strategy.params import Params
 from strategy.world import World
 from tests.builders import (
+    GRVT,
     LIMITS,
     SECOND,
     WALL,
@@ -656,6 +657,16 @@ def test_F65_F66_a_running_hedge_without_a_usable_book_is_late_after_two_seconds
     assert rig.sink.events("EMERGENCY", "hedge_late") == [], "a short break is no reason"
     rig.tick(0.2)
     assert rig.sink.events("EMERGENCY", "hedge_late")[0]["why"] == "no usable book"
+
+
+def test_F68_a_running_hedge_in_a_closed_market_is_late_after_two_seconds() -> None:
+    rig = Rig(with_position(world(), "0.5", "0"), p=params(max_unhedged=Ns(600 * SECOND)))
+    rig.tick()
+    rig.read(replace(GRVT, tradable=False))
+    rig.tick(0.1)
+    assert rig.sink.events("EMERGENCY", "hedge_late") == []
+    rig.tick(2)
+    assert rig.sink.events("EMERGENCY", "hedge_late")[0]["why"] == "the market is closed"
 
 
 def test_a_days_exposure_latches_keeps_the_pair_and_survives_a_restart(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from daemon.account import MAX_TRIP, AccountReader
 from daemon.journal import Journal
 from exchanges.port import VenuePort
@@ -179,3 +181,18 @@ def test_F79_access_is_refused_and_granted_by_reads() -> None:
     made.reader.granted(w, Venue.GRVT)
     assert made.facts()[-1] == Access(Venue.GRVT, "")
     assert made.reader.suspects == {Venue.BACKPACK}
+
+
+@pytest.mark.parametrize("code", ["2000", "2002"])
+def test_F79_a_signature_that_is_refused_stays_refused_whatever_reads_say(code: str) -> None:
+    made = rig()
+    w = planned(world(), draft())
+    made.reader.heard(answered(w, 1, code), w)
+    assert made.facts() == [Access(Venue.GRVT, f"the signature of an order: {code}")]
+    assert made.reader.suspects == set(), "reads work: they use another key"
+    w = fold(w, made.told[0])
+    made.reader.granted(w, Venue.GRVT)
+    assert len(made.told) == 1
+    made.reader.heard(answered(w, 1, "", Verdict.ACCEPTED), w)
+    made.reader.granted(w, Venue.GRVT)
+    assert made.facts()[-1] == Access(Venue.GRVT, "")

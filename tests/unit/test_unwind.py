@@ -180,3 +180,36 @@ def test_S12_the_latch_only_tightens(
 def test_a_halt_that_keeps_positions_nets_and_stops(reason: str) -> None:
     assert tighten(Mode.REDUCING, True, False, False, reason) is Mode.REDUCING
     assert tighten(Mode.REDUCING, False, False, False, reason) is Mode.HALTED
+
+
+def changed(made: UnwindView, index: int, value: Book | None = None, **rules: object) -> UnwindView:
+    """The view with other rules, or another book, of one leg."""
+    legs = list(made.legs)
+    instrument = replace(legs[index].instrument, **rules)  # type: ignore[arg-type]  # checked by replace
+    legs[index] = replace(legs[index], instrument=instrument, book=value or legs[index].book)
+    return replace(made, legs=(legs[0], legs[1]))
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_F68_F15_no_leg_of_a_pair_is_closed_while_the_other_cannot_be(index: int) -> None:
+    pair = view("0.5", "-0.5", Mode.FLATTENING)
+    assert len(only(plan(pair, params())).drafts) == 2
+    for shut in (
+        changed(pair, index, tradable=False),
+        changed(pair, index, min_qty=qty("1")),
+    ):
+        step = plan(shut, params())
+        assert isinstance(step, Wait)
+        assert "no leg is closed alone" in step.why
+    thin = book(pair.legs[index].instrument.venue, bids=[], asks=[])
+    assert isinstance(plan(changed(pair, index, thin), params()), Wait)
+
+
+def test_F68_exposure_is_removed_on_the_venue_that_trades() -> None:
+    late = view("0.2", "0")
+    (usual,) = only(plan(late, params())).drafts
+    assert usual.venue is Venue.GRVT
+    (made,) = only(plan(changed(late, 1, tradable=False), params())).drafts
+    assert (made.venue, made.reduce_only) == (Venue.BACKPACK, True)
+    both = changed(changed(late, 1, tradable=False), 0, tradable=False)
+    assert isinstance(plan(both, params()), Wait)
