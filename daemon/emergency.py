@@ -6,7 +6,7 @@ unwind would need is planned, approved and signed for both venues and both signs
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import lcm
 from typing import Protocol
 
@@ -190,10 +190,11 @@ def _size(instruments: Mapping[Venue, Instrument]) -> int:
 
 
 def _leg(rules: Instrument, position: int) -> UnwindLeg:
+    """Return a leg of the rehearsal: as if its market traded, for a halt must stop no start."""
     depth = Qty(1_000_000 * NANO)
     bid, ask = Px(rules.tick * TICKS), Px(rules.tick * (TICKS + 1))
     return UnwindLeg(
-        instrument=rules,
+        instrument=replace(rules, tradable=True),
         position=SignedQty(position),
         book=Book(rules.venue, ((bid, depth),), ((ask, depth),), Ns(0)),
         fee=Bps(0),
