@@ -137,11 +137,25 @@ def hedged(
     )
 
 
+_STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _ended() -> Iterator[None]:
+    """Leave no daemon behind, whatever became of its test."""
+    yield
+    while _STARTED:
+        process = _STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.wait(10)
+
+
 def start(folder: Path, *flags: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """Start in the background, writing to ``out.txt``."""
     out = (folder / "out.txt").open("a")
     with out:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*HEDGED, *flags],
             cwd=folder,
             env=environment() if env is None else env,
@@ -149,6 +163,8 @@ def start(folder: Path, *flags: str, env: dict[str, str] | None = None) -> subpr
             stderr=subprocess.STDOUT,
             text=True,
         )
+    _STARTED.append(process)
+    return process
 
 
 def until(condition: Callable[[], bool], limit: float, what: str) -> None:
