@@ -122,6 +122,8 @@ class Connector:
         offset = stated - (before + self._clock.wall()) // 2
         if abs(offset) > MAX_SKEW:
             ms = offset // 1_000_000
+            # NTP mends a step by itself, and a leg may be naked meanwhile: try again, not a human
             raise Failed(
-                EXIT_HUMAN, f"{port.venue}: our clock is {-ms} ms off the venue's; fix NTP first"
+                EXIT_UNREACHABLE,
+                f"{port.venue}: our clock is {-ms} ms off the venue's; fix NTP, this tries again",
             )

@@ -305,8 +305,10 @@ KINDS = (
 BY_NAME = {kind.name: kind for kind in KINDS}
 PAIRS = tuple(combinations([kind.name for kind in KINDS], 2))
 """Every pair of kinds: seed n has pair n, so that len(PAIRS) seeds have all of them."""
-SETTLED_BY_HAND = frozenset({"F25", "F26", "F73", "F23"})
+SETTLED_BY_HAND = frozenset({"F25", "F26", "F73", "F23", "F79"})
 """After these a run may end HALTED, or refuse to start, with a residual to name."""
+UNREADABLE = frozenset({"F53", "F54"})
+"""After these a run that is over may be unable to verify that it is flat, and say so (78)."""
 
 
 def drawn(seed: int, storm: float) -> list[Fault]:
@@ -332,4 +334,15 @@ def _one(kind: Kind, rng: random.Random, storm: float) -> Fault:
     )
 
 
-__all__ = ["BY_NAME", "KINDS", "PAIRS", "SETTLED_BY_HAND", "START", "Fault", "Ns", "Stage", "drawn"]
+__all__ = [
+    "BY_NAME",
+    "KINDS",
+    "PAIRS",
+    "SETTLED_BY_HAND",
+    "START",
+    "UNREADABLE",
+    "Fault",
+    "Ns",
+    "Stage",
+    "drawn",
+]
