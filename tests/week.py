@@ -36,7 +36,7 @@ from strategy.domain import Ns, Venue, plain
 from tests.dst.market import Market
 from tests.dst.network import Link
 from tests.dst.process import START, Lines, SimApp, SimClock, config_of, from_scratch
-from tests.dst.quick import idling, remembering
+from tests.dst.quick import idling
 from tests.simloop import WORLD, SimLoop, simulate
 
 HOUR = 3600.0
@@ -262,7 +262,7 @@ def unhurried(pace: Pace) -> Iterator[None]:
     usual, orders = names["POLL"], kept["KEEP_FINISHED"]
     names["POLL"], kept["KEEP_FINISHED"] = pace.poll, ENDED_ORDERS
     try:
-        with idling(pace.idle), remembering():
+        with idling(pace.idle):
             yield
     finally:
         names["POLL"], kept["KEEP_FINISHED"] = usual, orders
@@ -334,10 +334,9 @@ def _growth(report: Report) -> list[str]:
 
 def _journal(report: Report, decisions: int) -> list[str]:
     found = []
-    decided = [s for s in report.samples if s.decisions >= decisions]
-    if decided and max(s.decisions for s in decided) > decisions + SLACK:
+    if max(s.decisions for s in report.samples) > decisions + SLACK:
         found.append("decisions are kept beyond the bound")
-    full = [s for s in decided if s.hours >= decided[0].hours + FILLS_UP]
+    full = _full(report, decisions)
     size = slope(full, "journal") / MIB
     if len(full) > 2 and size >= JOURNAL_BOUND:
         found.append(f"the full journal still grows by {size:.2f} MiB a day")
@@ -346,6 +345,12 @@ def _journal(report: Report, decisions: int) -> list[str]:
     if report.opened > OPEN_BOUND:
         found.append(f"opening the journal takes {report.opened:.1f} s")
     return found
+
+
+def _full(report: Report, decisions: int) -> list[Sample]:
+    """Return the samples of a journal at its bound."""
+    decided = [s for s in report.samples if s.decisions >= decisions]
+    return [s for s in decided if s.hours >= decided[0].hours + FILLS_UP]
 
 
 def _median(samples: Sequence[Sample]) -> int:
@@ -390,11 +395,12 @@ def line(sample: Sample) -> str:
     )
 
 
-def figures(report: Report, seconds: float) -> str:
+def figures(report: Report, seconds: float, decisions: int) -> str:
     """Render what a run showed."""
     steady, last = report.steady(), report.samples[-1]
     per_day = {n: slope(steady, n) for n in ("rss", "blocks", "journal", "wal", "rows", "tasks")}
-    hours = last.hours
+    hours, full = last.hours, _full(report, decisions)
+    bound = f"{slope(full, 'journal') / MIB:+.3f} MiB" if len(full) > 2 else "not reached"
     return (
         f"{hours:.1f} virtual hours in {seconds / 60:.1f} CPU minutes: "
         f"{hours / max(seconds / 60, 1e-9):.2f} virtual hours per minute; exit {report.exit}\n"
@@ -404,7 +410,7 @@ def figures(report: Report, seconds: float) -> str:
         f"slopes per day after the warm-up: RSS {per_day['rss'] / MIB:+.3f} MiB, "
         f"{per_day['blocks']:+.0f} blocks, journal {per_day['journal'] / MIB:+.3f} MiB, "
         f"WAL {per_day['wal'] / MIB:+.3f} MiB, {per_day['rows']:+.0f} rows, "
-        f"{per_day['tasks']:+.2f} tasks\n"
+        f"{per_day['tasks']:+.2f} tasks; journal at its bound: {bound}\n"
         f"rows at the end: {report.rows}; opened in {report.opened:.2f} s\n"
     )
 
@@ -425,7 +431,7 @@ def main() -> int:
     begun = time.process_time()
     with keeping(args.keep):
         report = live(args.days * 24, args.every, Pace(books=args.books), told)
-    sys.stdout.write(figures(report, time.process_time() - begun))
+    sys.stdout.write(figures(report, time.process_time() - begun, args.keep))
     found = beyond(report, args.keep)
     sys.stdout.write("".join(f"BEYOND: {what}\n" for what in found))
     return 1 if found else 0

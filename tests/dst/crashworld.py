@@ -22,7 +22,7 @@ from tests.dst.episode import RESTART_SECONDS, Script, World
 from tests.dst.faults import Fault, Kind
 from tests.dst.network import Link
 from tests.dst.oracles import NAKED
-from tests.dst.quick import idling, remembering
+from tests.dst.quick import idling
 from tests.simloop import SimLoop, simulate
 
 T = TypeVar("T")
@@ -353,7 +353,7 @@ def live(scenario: Scenario, seed: int, point: Point | None = None) -> CrashWorl
         return worlds[0].run()
 
     try:
-        with remembering(), idling(IDLE):
+        with idling(IDLE):
             simulate(seed, main)
     except AssertionError as bad:
         worlds[0].truth.broken.append(str(bad))

@@ -31,7 +31,7 @@ from tests.dst.process import (
     from_scratch,
     seed_cycle,
 )
-from tests.dst.quick import idling, remembering
+from tests.dst.quick import idling
 from tests.simloop import WORLD, SimError, SimLoop, simulate
 
 RESTART_SECONDS = 2.0
@@ -416,7 +416,7 @@ def run(script: Script) -> Report:
     code = -1
     virtual = 0.0
     try:
-        with resolving(script.policy), remembering(), idling(idle):
+        with resolving(script.policy), idling(idle):
             code, loop = simulate(script.seed, main)
             virtual = loop.time()
     except AssertionError as bad:

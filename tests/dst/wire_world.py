@@ -28,7 +28,7 @@ from strategy.domain import Draft, Mode, Venue, plain
 from tests.dst.market import Market
 from tests.dst.oracles import NAKED, Figures, Truth
 from tests.dst.process import START, Lines, SimApp, SimClock, SimJournal, from_scratch
-from tests.dst.quick import idling, remembering
+from tests.dst.quick import idling
 from tests.dst.wire_faults import Fault, drawn
 from tests.dst.wire_loop import Counts, WireLoop
 from tests.dst.wire_seams import in_memory, simulate_on
@@ -365,8 +365,7 @@ def run(script: Script) -> Report:
     broken: list[str] = []
     code = -1
     try:
-        quick = in_memory(loop, script.seed), remembering(), idling(0.1)
-        with quick[0], quick[1], quick[2], hearing(lambda: worlds[0].lines):
+        with in_memory(loop, script.seed), idling(0.1), hearing(lambda: worlds[0].lines):
             code = simulate_on(loop, main)
     except AssertionError as bad:
         broken.append(str(bad))
