@@ -191,7 +191,7 @@ def test_a_full_disk_is_one_line_exit_78_and_a_whole_file(
 ) -> None:
     """The limit on file sizes stands in for a full disk: the kernel refuses in the same place."""
     done = subprocess.run(
-        ["bash", "-c", 'ulimit -f 12; exec "$@"', "-", *HEDGED, *RECORD, "--depth", "20"],
+        ["bash", "-c", 'ulimit -f 48; exec "$@"', "-", *HEDGED, *RECORD, "--depth", "20"],
         cwd=tmp_path,
         env=simulator.environment(COVERAGE_PROCESS_CONFIG=""),  # it could not write, either
         capture_output=True,
