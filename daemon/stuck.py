@@ -8,7 +8,8 @@ would never end. It is never called dead (S5): the latch closes around it, and n
 from daemon.quarantine import DISAGREES
 from daemon.resolver import NOWHERE, behind, past_life
 from strategy.decide import exposed
-from strategy.domain import Mode, Now, plain
+from strategy.domain import Mode, Now, Ns, plain
+from strategy.params import SECOND
 from strategy.world import Order, World
 
 
@@ -18,10 +19,15 @@ def contradicted(w: World, now: Now) -> list[Order]:
     return [o for v in shut for o in w.live(v) if unclear(w, o, now)]
 
 
+ASKED = Ns(6 * SECOND)
+"""Beyond an order's life: by then a lookup has been made after it, and has had its time (5 s)."""
+
+
 def unclear(w: World, order: Order, now: Now) -> bool:
     """True for an order in doubt whose life is over while its venue cannot say how it ended."""
     late = behind(w, order.request.venue, now)
-    return order.state.unknown and past_life(order, now, late=late)
+    asked = Now(Ns(now.mono - ASKED), Ns(now.wall - ASKED))
+    return order.state.unknown and past_life(order, asked, late=late)
 
 
 def _contradicts(quarantined: str) -> bool:

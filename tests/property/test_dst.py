@@ -33,6 +33,7 @@ CAUGHT = {
 REGRESSIONS = {
     42: "a process killed at a commit never finished dying: its wake-ups were in the running round",
     10342: "a restart met a clock that had stepped, ended for a human and left the leg naked",
+    10708: "the primary was undone while the lookup of a hedge past its life was still on its way",
     1780: "a trade by hand after the daemon had ended was held against it",
 }
 """Seeds that failed once, and what was wrong."""
