@@ -53,6 +53,9 @@ MAX_BACKOFF = 4
 MAX_PASSIVE_REFUSALS = 4
 GTC_MARGIN = Ns(2 * SECOND)
 """A passive order outlives its passive phase on the venue by this much, never longer."""
+RESTING_LIFE = Ns(6 * SECOND)
+"""Longest life of a passive order, whatever its rest may last: then it is put anew. One that is
+lost stays in doubt no longer, and a restart has ten seconds to know its orders (L4)."""
 
 
 def calculate_timeout(qty: Qty, px: Px, params: Params) -> Ns:
@@ -300,7 +303,7 @@ def _passive(task: HedgeTask, px: Px, qty: Qty, now: Now) -> Draft:
         reduce_only=task.reduce_only,
         purpose=Purpose.HEDGE,
         touch=Px(px + task.leg.instrument.tick * task.taker.value),
-        life=Ns(max(0, task.rest_until - now.mono) + GTC_MARGIN),
+        life=Ns(min(max(0, task.rest_until - now.mono) + GTC_MARGIN, RESTING_LIFE)),
         hedge_id=task.hedge.hedge_id,
     )
 

@@ -32,6 +32,7 @@ CAUGHT = {
 """Seeds of the same generator at which a broken policy showed; one of them must still show it."""
 REGRESSIONS = {
     42: "a process killed at a commit never finished dying: its wake-ups were in the running round",
+    1228: "a restart waited out the 15 s of a resting hedge that never arrived",
     10342: "a restart met a clock that had stepped, ended for a human and left the leg naked",
     10708: "the primary was undone while the lookup of a hedge past its life was still on its way",
     1780: "a trade by hand after the daemon had ended was held against it",

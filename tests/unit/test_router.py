@@ -394,6 +394,12 @@ def test_resting_keeps_the_cross_reserve() -> None:
         assert rest_until(w.hedge, begun, timeout, p) == at(seconds).mono
 
 
+def test_L4_a_passive_order_lives_six_seconds_at_most_however_long_its_rest() -> None:
+    (place,) = placed(step(exposed(), params(max_unhedged=Ns(60 * SECOND)), 0)[1])
+    assert place.draft.post_only
+    assert place.draft.life == 6 * SECOND
+
+
 def test_a_passive_order_outlives_its_rest_on_the_venue_by_two_seconds() -> None:
     (place,) = placed(step(exposed(), BRIEF, 0)[1])
     assert place.draft.life == 5 * SECOND
