@@ -282,19 +282,8 @@ class Core:
         if isinstance(ruling, Denied):
             return self._denied(ruling, now)
         client_id = self.journal.next_client_id(now.wall)
-        request = OrderRequest(
-            client_id=client_id,
-            venue=draft.venue,
-            symbol=self.world.legs[draft.venue].instrument.symbol,
-            side=draft.side,
-            qty=draft.qty,
-            px=draft.px,
-            tif=draft.tif,
-            post_only=draft.post_only,
-            reduce_only=draft.reduce_only,
-            expires_at=Ns(now.wall + draft.life),
-            purpose=draft.purpose,
-        )
+        symbol = self.world.legs[draft.venue].instrument.symbol
+        request = draft.request(client_id, symbol, now.wall)
         payload = self._preparers[draft.venue].prepare(request)
         try:
             self.journal.order(payload, draft, now.wall)

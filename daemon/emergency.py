@@ -161,19 +161,7 @@ def _approve_and_sign(
     if isinstance(ruling, Denied):
         raise RehearsalFailed(f"emergency path: {what}: {ruling.code.value}: {ruling.detail}")
     rules = next(leg.instrument for leg in view.legs if leg.instrument.venue is draft.venue)
-    request = OrderRequest(
-        client_id=DRY_ID,
-        venue=draft.venue,
-        symbol=rules.symbol,
-        side=draft.side,
-        qty=draft.qty,
-        px=draft.px,
-        tif=draft.tif,
-        post_only=draft.post_only,
-        reduce_only=draft.reduce_only,
-        expires_at=Ns(now.wall + draft.life),
-        purpose=draft.purpose,
-    )
+    request = draft.request(DRY_ID, rules.symbol, now.wall)
     try:
         ports[draft.venue].prepare(request)
     except ValueError as bad:

@@ -74,13 +74,8 @@ class GuardView:
     """Exposure that is no dust, and that the hedge venue's minimum keeps from being hedged."""
 
 
-def guards(view: GuardView, limits: Limits, max_failures: int) -> Trip | None:
-    """Return the first guard that fires; each latches until an operator resumes."""
-    return next(iter(trips(view, limits, max_failures)), None)
-
-
 def trips(view: GuardView, limits: Limits, max_failures: int) -> tuple[Trip, ...]:
-    """Return every guard that fires now, the gravest first."""
+    """Return every guard that fires now, the gravest first; each latches until a resume."""
     return (*_money(view, limits, max_failures), *_notes(view), *_venues(view, limits))
 
 

@@ -472,3 +472,19 @@ class Draft:
     """Expected, of its VWAP from the touch."""
     cap: Bps = Bps(0)
     """Price bound from the touch that the decision used; 0 for a passive order."""
+
+    def request(self, client_id: ClientId, symbol: str, wall: Ns) -> OrderRequest:
+        """Return the order that this becomes when it is sent at Unix time ``wall``."""
+        return OrderRequest(
+            client_id=client_id,
+            venue=self.venue,
+            symbol=symbol,
+            side=self.side,
+            qty=self.qty,
+            px=self.px,
+            tif=self.tif,
+            post_only=self.post_only,
+            reduce_only=self.reduce_only,
+            expires_at=Ns(wall + self.life),
+            purpose=self.purpose,
+        )

@@ -13,7 +13,6 @@ from strategy.domain import (
     Now,
     Ns,
     Observed,
-    OrderRequest,
     OrderView,
     Purpose,
     Px,
@@ -195,19 +194,8 @@ def maker_draft(side: Side = Side.BUY, size: str = "0.5", price: str = "3000.00"
 
 def planned(w: World, made: Draft, number: int = 1, when: float = 0) -> World:
     now = at(when)
-    request = OrderRequest(
-        client_id=ClientId(number),
-        venue=made.venue,
-        symbol=w.legs[made.venue].instrument.symbol,
-        side=made.side,
-        qty=made.qty,
-        px=made.px,
-        tif=made.tif,
-        post_only=made.post_only,
-        reduce_only=made.reduce_only,
-        expires_at=Ns(now.wall + made.life),
-        purpose=made.purpose,
-    )
+    symbol = w.legs[made.venue].instrument.symbol
+    request = made.request(ClientId(number), symbol, now.wall)
     return fold(w, OrderPlanned(request, made, now))
 
 

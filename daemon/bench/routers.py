@@ -22,7 +22,6 @@ from strategy.domain import (
     Now,
     Ns,
     Observed,
-    OrderRequest,
     OrderView,
     Px,
     Qty,
@@ -306,10 +305,7 @@ class Smart:
         client_id = ClientId(order.number + 1)
         self._orders[order.number] = client_id
         self._told[order.number] = (order.stage, order.cum)
-        request = OrderRequest(
-            client_id, Venue.GRVT, job.instrument.symbol, draft.side, draft.qty, draft.px,
-            draft.tif, draft.post_only, draft.reduce_only, Ns(at.wall + draft.life), draft.purpose,
-        )  # fmt: skip
+        request = draft.request(client_id, job.instrument.symbol, at.wall)
         return fold(w, OrderPlanned(request, draft, at))
 
 

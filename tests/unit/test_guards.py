@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from safety.gate import Approved, Denied, LegRisk, RiskView, gate
-from safety.guards import GuardView, LegHealth, guards, levels, trips
+from safety.guards import GuardView, LegHealth, levels, trips
 from safety.latch import tighten
 from safety.limits import Limits
 from safety.reasons import Reason
@@ -47,8 +47,8 @@ def with_leg(leg: LegHealth, **changes: object) -> GuardView:
 
 
 def said(view: GuardView, limits: Limits = LIMITS) -> tuple[str, str] | None:
-    trip = guards(view, limits, 3)
-    return None if trip is None else (trip.reason.value, trip.detail)
+    fired = trips(view, limits, 3)
+    return (fired[0].reason.value, fired[0].detail) if fired else None
 
 
 def standing(view: GuardView, limits: Limits = LIMITS) -> list[tuple[str, str, bool, str]]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def test_F39_the_next_start_takes_the_record_in_latched_and_never_reuses_an_id(
     told: list[str] = []
     died = tmp_path / "died"
     died.mkdir()
-    with Reserve(died / "live.reserve", told.append) as reserve:
+    with closing(Reserve(died / "live.reserve", told.append)) as reserve:
         journal = Journal(died / "live.db", NOW)
         first = journal.next_client_id(NOW)
         journal.commit()
@@ -119,10 +120,10 @@ def test_F39_the_next_start_takes_the_record_in_latched_and_never_reuses_an_id(
 
 def test_F39_a_record_without_a_latch_goes_on_reducing(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "live.db", NOW)
-    with Reserve(tmp_path / "live.reserve") as reserve:
+    with closing(Reserve(tmp_path / "live.reserve")) as reserve:
         reserve.append({"kind": "lost", "why": "full", "client_id": 7})
         reserve.append({"kind": "later release", "x": 1})
-    with Reserve(tmp_path / "live.reserve") as reserve:
+    with closing(Reserve(tmp_path / "live.reserve")) as reserve:
         assert recover(journal, reserve, NOW) == "full"
     assert journal_latch(journal)[0] is Mode.REDUCING
     assert journal.last_client_id() == 7
@@ -131,20 +132,20 @@ def test_F39_a_record_without_a_latch_goes_on_reducing(tmp_path: Path) -> None:
 
 def test_F39_a_torn_last_line_of_the_record_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "live.reserve"
-    with Reserve(path) as reserve:
+    with closing(Reserve(path)) as reserve:
         reserve.append({"kind": "lost", "why": "full", "client_id": 7})
     with path.open("r+b") as file:
         file.seek(len(path.read_bytes().rstrip(b"\0")))
         file.write(b'{"kind":"ord')
-    with Reserve(path) as reserve:
+    with closing(Reserve(path)) as reserve:
         assert [r["kind"] for r in reserve.records()] == ["lost"]
     path.write_bytes(b"7\n")
-    with Reserve(path) as reserve:
+    with closing(Reserve(path)) as reserve:
         assert reserve.records() == []
 
 
 def test_F39_the_reserve_takes_its_room_at_the_start(tmp_path: Path) -> None:
-    with Reserve(tmp_path / "live.reserve") as reserve:
+    with closing(Reserve(tmp_path / "live.reserve")) as reserve:
         assert reserve.path.stat().st_blocks * 512 >= SIZE
         assert reserve.records() == []
         reserve.clear()
@@ -183,11 +184,11 @@ def test_F39_a_reserve_that_needs_new_blocks_gives_half_back_and_tries_again(
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(fd, data, offset)
 
-    with Reserve(tmp_path / "live.reserve") as reserve:
+    with closing(Reserve(tmp_path / "live.reserve")) as reserve:
         monkeypatch.setattr(os, "pwrite", once_full)
         reserve.append({"kind": "lost", "why": "full", "client_id": 1})
         assert reserve.path.stat().st_size == ROOM
-    with Reserve(tmp_path / "live.reserve") as reserve:
+    with closing(Reserve(tmp_path / "live.reserve")) as reserve:
         assert len(reserve.records()) == 1
 
 
@@ -199,7 +200,7 @@ def test_F40_a_reserve_that_fails_too_leaves_standard_error(
         raise OSError(errno.EIO, "Input/output error")
 
     told: list[str] = []
-    with Reserve(tmp_path / "live.reserve", told.append) as reserve:
+    with closing(Reserve(tmp_path / "live.reserve", told.append)) as reserve:
         monkeypatch.setattr(os, "fdatasync", broken)
         reserve.append({"kind": "lost"})
     assert told == [
@@ -307,14 +308,14 @@ def test_F41_a_flatten_goes_on_in_memory_with_the_reserve_as_its_record(tmp_path
     kept.journal.close()
     assert kept.reserve is not None
     kept.close()
-    with Reserve(tmp_path / "live.reserve") as reserve:
+    with closing(Reserve(tmp_path / "live.reserve")) as reserve:
         assert [r["kind"] for r in reserve.records()] == ["lost", "order"]
 
 
 def test_F39_a_record_that_cannot_be_taken_in_stays_and_refuses_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Reserve(tmp_path / "live.reserve") as reserve:
+    with closing(Reserve(tmp_path / "live.reserve")) as reserve:
         reserve.append({"kind": "lost", "why": "full", "client_id": 7})
 
     def full(self: Journal) -> None:
@@ -325,7 +326,7 @@ def test_F39_a_record_that_cannot_be_taken_in_stays_and_refuses_the_start(
     monkeypatch.setattr(Journal, "commit", full)
     with pytest.raises(JournalError, match="free room"):
         Keeping(tmp_path / "live.db", NOW, flatten_only=False)
-    with Reserve(tmp_path / "live.reserve") as reserve:
+    with closing(Reserve(tmp_path / "live.reserve")) as reserve:
         assert len(reserve.records()) == 1
 
 

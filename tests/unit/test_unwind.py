@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from safety.guards import GuardView, guards
+from safety.guards import GuardView, trips
 from safety.latch import tighten
 from safety.reasons import Reason
 from safety.unwind import Flat, Orders, UnwindLeg, UnwindView, Wait, ladder, plan
@@ -142,8 +142,8 @@ def test_S10_every_unwind_order_is_priced_within_its_cap() -> None:
 
 def test_guards_trip_on_each_cause_and_only_then() -> None:
     calm = GuardView(Quote(0), 0, (), (), ())
-    assert guards(calm, LIMITS, 3) is None
-    assert guards(replace(calm, day_pnl=None), LIMITS, 3) is None
+    assert trips(calm, LIMITS, 3) == ()
+    assert trips(replace(calm, day_pnl=None), LIMITS, 3) == ()
     cases = [
         (replace(calm, day_pnl=Quote(nano(-50))), Reason.MAX_DAILY_LOSS),
         (replace(calm, failures=3), Reason.HEDGE_FAILURES),
@@ -152,9 +152,7 @@ def test_guards_trip_on_each_cause_and_only_then() -> None:
         (replace(calm, foreign=("x",)), Reason.FOREIGN),
     ]
     for view_, reason in cases:
-        trip = guards(view_, LIMITS, 3)
-        assert trip is not None
-        assert trip.reason is reason
+        assert [trip.reason for trip in trips(view_, LIMITS, 3)] == [reason]
 
 
 @pytest.mark.parametrize(
