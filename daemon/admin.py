@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from daemon.config import EXIT_USAGE, ConfigError, RunConfig, load_config, resolve_state_dir
 from daemon.control import ControlFailed, DaemonNotRunning, ask
 from daemon.journal_file import JournalError
-from daemon.lease import Lease, LeaseHeld
+from daemon.lease import EXIT_LEASE, Lease, LeaseHeld
 from safety.reasons import Reason
 from strategy.domain import Mode
 
@@ -130,7 +130,9 @@ def resume(args: argparse.Namespace) -> int:
     state_dir = resolve_state_dir(args.state_dir, os.environ)
     try:
         _say(
-            _answer(ask(state_dir, "resume", confirmed=_agreed(args, "the running daemon")))["said"]
+            _answer(
+                ask(state_dir, "resume", confirmed=_agreed(args, _clear("the running daemon")))
+            )["said"]
         )
     except DaemonNotRunning:
         with offline(state_dir, args.venues) as state:
@@ -138,7 +140,7 @@ def resume(args: argparse.Namespace) -> int:
             if mode == Mode.RUNNING.name:
                 _say("nothing to resume: no latch is set")
                 return EXIT_OK
-            _agreed(args, f"{mode} ({reason})")
+            _agreed(args, _clear(f"{mode} ({reason})"))
             state.clear_latch()
         _say(f"resumed: {mode} ({reason}) is cleared; start the daemon to trade")
     return EXIT_OK
@@ -151,11 +153,44 @@ def flatten(args: argparse.Namespace, run: Callable[[RunConfig], int]) -> int:
         _say(_answer(ask(state_dir, "flatten"))["said"])
         return _watch_flatten(state_dir, args.venues)
     except DaemonNotRunning:
-        config = _flatten_config(args, state_dir)
+        config = _closing_config(args, state_dir)
     code = run(config)
     if code not in (EXIT_OK, EXIT_HALTED):
         return code
     return _verdict(state_dir, config.venues)
+
+
+def adopt(args: argparse.Namespace, run: Callable[[RunConfig], int]) -> int:
+    """Take what both venues hold into the books after asking; ``run`` does it here (F75, F76)."""
+    state_dir = resolve_state_dir(args.state_dir, os.environ)
+    _no_daemon(state_dir)
+    config = _closing_config(args, state_dir)
+    if config.venues != "live":
+        line = f"--venues {config.venues}: simulated positions end with their process; use live"
+        raise ConfigError(EXIT_USAGE, line)
+    _agreed(args, "Take whatever both venues hold into the books, to be hedged and closed")
+    code = run(config)
+    if code == EXIT_OK:
+        with offline(state_dir, config.venues) as state:
+            legs: Mapping[str, str] = state.summary()["legs"]
+            mode, reason = state.latch()
+        _say(f"the books agree with both venues: {_named(legs)}")
+        if mode != Mode.RUNNING.name:
+            _say(f"still latched {mode} ({reason}): `hedged resume`, then start the daemon")
+    return code
+
+
+def _no_daemon(state_dir: Path) -> None:
+    try:
+        ask(state_dir, "status")
+    except DaemonNotRunning:
+        return
+    line = "a daemon runs and keeps its own books: stop it first (systemctl stop hedged@TICKER)"
+    raise ConfigError(EXIT_LEASE, f"adopt: {line}")
+
+
+def _named(legs: Mapping[str, str]) -> str:
+    return ", ".join(f"{venue} {position}" for venue, position in legs.items())
 
 
 def _watch_flatten(state_dir: Path, venues: str | None) -> int:
@@ -189,20 +224,20 @@ def _verdict(state_dir: Path, venues: str | None) -> int:
     if not left:
         _say("flat: both venues confirm; latched until `hedged resume`")
         return EXIT_OK
-    named = ", ".join(f"{venue} {position}" for venue, position in left.items())
-    _say(f"NOT flat: {named}; close it by hand, or run `hedged flatten` again")
+    _say(f"NOT flat: {_named(left)}; close it by hand, or run `hedged flatten` again")
     return EXIT_HALTED
 
 
-def _flatten_config(args: argparse.Namespace, state_dir: Path) -> RunConfig:
-    """Build the run that only flattens, with the journal's ticker and mode where not given."""
+def _closing_config(args: argparse.Namespace, state_dir: Path) -> RunConfig:
+    """Build the run that opens nothing, with the journal's ticker and mode where not given."""
     flags: dict[str, str | None] = dict(vars(args))
     last: dict[str, Any] = {}
     try:
-        with offline(state_dir, args.venues) as state:
-            last = state.summary()
+        if not (args.ticker and args.venues):
+            with offline(state_dir, args.venues) as state:
+                last = state.summary()
     except JournalError as bad:  # the run does without it; the flags must say what it would have
-        _say(f"{bad}\nflattening without it")
+        _say(f"{bad}\ngoing on without it")
         last = {"venues": newest(state_dir).stem}
     for name in ("ticker", "venues"):
         flags[name] = flags.get(name) or last.get(name) or None
@@ -213,16 +248,20 @@ def _flatten_config(args: argparse.Namespace, state_dir: Path) -> RunConfig:
     return replace(config, size=config.max_position, build_to=config.max_position)
 
 
-def _agreed(args: argparse.Namespace, what: str) -> bool:
-    """Ask before a latch is cleared; --yes answers for a script."""
+def _clear(what: str) -> str:
+    return f"Clear the latch of {what} and allow trading again"
+
+
+def _agreed(args: argparse.Namespace, question: str) -> bool:
+    """Ask before something that only an operator may decide; --yes answers for a script."""
     if args.yes:
         return True
     if not sys.stdin.isatty():
-        raise ConfigError(EXIT_USAGE, "resume: no terminal to ask on; add --yes")
-    sys.stdout.write(f"Clear the latch of {what} and allow trading again? Type yes: ")
+        raise ConfigError(EXIT_USAGE, "no terminal to ask on; add --yes")
+    sys.stdout.write(f"{question}? Type yes: ")
     sys.stdout.flush()
     if sys.stdin.readline().strip().lower() != "yes":
-        raise ConfigError(EXIT_USAGE, "resume: not confirmed; nothing changed")
+        raise ConfigError(EXIT_USAGE, "not confirmed; nothing changed")
     return True
 
 

@@ -9,6 +9,7 @@ import sqlite3
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ from strategy.events import LatchMoved
 from strategy.params import SECOND
 from strategy.world import World
 
-__all__ = ["App", "Failed", "run"]
+__all__ = ["App", "Failed", "Purpose", "run"]
 
 EXIT_INTERNAL = 70
 EXIT_LEASE = 79
@@ -70,19 +71,28 @@ def broken_journal(bad: BaseException) -> bool:
     return isinstance(bad, sqlite3.Error | JournalError)
 
 
+class Purpose(StrEnum):
+    """What a run is for: to trade, to close both legs, or to take what is held into the books."""
+
+    TRADE = "trade"
+    FLATTEN = "flatten"
+    ADOPT = "adopt"
+
+
 async def run(
     config: RunConfig,
     *,
-    flatten_only: bool = False,
+    purpose: str = Purpose.TRADE,
     reread: Callable[[], RunConfig] | None = None,
 ) -> int:
     """Run once; returns the exit code. Errors of the set-up end as one line in the log.
 
+    ``purpose`` is the name of a Purpose: the command line imports nothing of this.
     ``reread`` reads the configuration again on SIGHUP; without it a reload changes nothing.
     """
     no_core_files()
     logs = Logs(config)
-    app = App(config, logs, flatten_only=flatten_only, reread=reread)
+    app = App(config, logs, purpose=Purpose(purpose), reread=reread)
     try:
         return await app.run()
     except Failed as failed:
@@ -100,7 +110,7 @@ class App:
         config: RunConfig,
         logs: Logs,
         *,
-        flatten_only: bool,
+        purpose: Purpose = Purpose.TRADE,
         clock: SystemClock | None = None,
         reread: Callable[[], RunConfig] | None = None,
     ) -> None:
@@ -108,7 +118,8 @@ class App:
         self._reread = reread or (lambda: self.config)
         self._reloader: Reloader | None = None
         self.logs = logs
-        self.flatten_only = flatten_only
+        self.purpose = purpose
+        self.flatten_only = purpose is Purpose.FLATTEN
         self.clock = SystemClock() if clock is None else clock
         self.notifier = Notifier.from_environment()
         self.host: SimHost | None = None
@@ -152,7 +163,7 @@ class App:
                 why = f"journal {path.name}: its decisions are not one chain; restore a copy"
                 raise Failed(EXIT_HUMAN, why)
             mode, reason = journal_latch(journal)
-            if mode is Mode.HALTED and not self.flatten_only:
+            if mode is Mode.HALTED and self.purpose is Purpose.TRADE:
                 why = f"latched {mode.name} ({reason}); type `hedged resume` to trade again"
                 raise Failed(EXIT_HALTED, why)
             # a run that died while it reduced or flattened goes on with that, and only that (F33)
@@ -273,6 +284,8 @@ class App:
         recall = Recaller(core, narrator)
         resolver = Resolver(ports, self.clock.now, recall, narrator)
         await self._reconcile(core, ports, resolver, narrator)
+        if self.purpose is Purpose.ADOPT:
+            return EXIT_OK
         metrics.started = core.world
         patience = self.config.open_patience_ns
         loop = Loop(core, ports, resolver, narrator, metrics, self.clock, patience)
@@ -316,10 +329,13 @@ class App:
     ) -> None:
         work = Reconciler(core, ports, resolver, narrator, self.clock.now, self.clock.sleep)
         try:
-            if self.flatten_only:
-                await work.adopt()
-            else:
-                await work.start()
+            match self.purpose:
+                case Purpose.TRADE:
+                    await work.start()
+                case Purpose.FLATTEN:
+                    await work.flatten()
+                case Purpose.ADOPT:
+                    await work.adopt()
         except StartRefused as refused:
             raise Failed(EXIT_HUMAN, str(refused)) from refused
         except VenueError as bad:

@@ -188,6 +188,11 @@ def _resume_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
+def _adopt_flags(parser: argparse.ArgumentParser) -> None:
+    _run_flags(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
 def _bench_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="WHAT", help="routing: every router on the same arrivals")
     parser.add_argument("--book", metavar="FILE", help="recording (default: the bundled one)")
@@ -221,8 +226,9 @@ def _run_config(config: RunConfig, **options: Any) -> int:
     return _in_loop("daemon.app", "run", config, **options)
 
 
-def _flatten(args: argparse.Namespace) -> int:
-    return _admin("flatten", args, lambda config: _run_config(config, flatten_only=True))
+def _closing(name: str, args: argparse.Namespace) -> int:
+    """Run the daemon for one purpose other than trading: ``flatten`` or ``adopt``."""
+    return _admin(name, args, lambda config: _run_config(config, purpose=name))
 
 
 def _admin(name: str, *args: object) -> int:
@@ -280,7 +286,14 @@ COMMANDS: dict[str, _Command] = {
     ),
     "resume": _Command("clear a latch (asks)", _resume_flags, lambda args: _admin("resume", args)),
     "flatten": _Command(
-        "close both legs, verified flat; works with the daemon dead", _run_flags, _flatten
+        "close both legs, verified flat; works with the daemon dead",
+        _run_flags,
+        lambda args: _closing("flatten", args),
+    ),
+    "adopt": _Command(
+        "take what both venues hold into the books (asks); the next start hedges and closes it",
+        _adopt_flags,
+        lambda args: _closing("adopt", args),
     ),
 }
 

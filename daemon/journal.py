@@ -168,6 +168,14 @@ class Journal:
             (key, value),
         )
 
+    def adopted_until(self, venue: Venue) -> Ns:
+        """Return the venue time up to which fills of others are known and in the books; 0: none."""
+        return Ns(int(self.meta(f"adopted:{venue.value}") or 0))
+
+    def put_adopted(self, venue: Venue, until: Ns) -> None:
+        """Store the venue time of the newest fill of others that is in the books."""
+        self.put_meta(f"adopted:{venue.value}", str(max(until, self.adopted_until(venue))))
+
     def next_client_id(self, wall: Ns) -> ClientId:
         """Reserve the next order number.
 

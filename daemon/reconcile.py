@@ -137,13 +137,15 @@ def refusal(w: World, found: list[Finding]) -> str:
     differs = "; ".join(f"{f.venue} {f.kind} differs: {f.detail}" for f in found)
     moved = {f.venue for f in found if f.kind == "position"}
     orphan = "" if w.orders or moved != set(w.legs) else "an orphan pair (no journal of it): "
-    return f"{orphan}{differs}; close it by hand or with `hedged flatten`, then start again"
+    keep = " (or keep it with `hedged adopt`)" if moved else ""
+    return f"{orphan}{differs}; close it by hand or with `hedged flatten`{keep}, then start again"
 
 
 def booked(journal: Journal, fill: Fill) -> bool:
-    """True when the journal has an execution, or the order that it is of."""
+    """True when the journal has an execution, the order that it is of, or an adoption of it."""
     ours = fill.client_id is not None and journal.knows(fill.client_id)
-    return ours or journal.has_fill(fill.venue, fill.trade_id)
+    had = ours or journal.has_fill(fill.venue, fill.trade_id)
+    return had or fill.at <= journal.adopted_until(fill.venue)
 
 
 def load_world(
@@ -309,17 +311,16 @@ class Reconciler:
             await self._sleep(COMPARE_WAIT)
         raise VenueMalformed(f"{port.venue} states another position each time: {plain(last.qty)}")
 
-    async def _foreign_fills(self) -> list[Finding]:
+    async def _foreign_fills(self) -> list[tuple[Finding, Fill]]:
         """Return what others traded on our accounts since the journal's newest fill (F25, F76)."""
-        found = []
+        found: list[tuple[Finding, Fill]] = []
         journal = self._core.journal
         for venue, port in self._ports.items():
             newest = journal.last_fill_at(venue)
             if not newest:
                 continue  # a fresh journal knows nothing of what was before it
             fills = await port.fills(Ns(newest + 1))
-            known = fill_findings(self._core.world, fills, lambda f: booked(journal, f))
-            found += [finding for finding, _ in known]
+            found += fill_findings(self._core.world, fills, lambda f: booked(journal, f))
         return found
 
     async def start(self) -> None:
@@ -336,10 +337,13 @@ class Reconciler:
             if not found:
                 break
             await self._sleep(COMPARE_WAIT)
-        foreign = await self._foreign_fills()
+        foreign = [finding for finding, _ in await self._foreign_fills()]
         self._say([*found, *foreign])
         if found:
             raise StartRefused(refusal(self._core.world, [*found, *foreign]))
+        self._agree()
+
+    def _agree(self) -> None:
         w = self._core.world
         self._narrator.line(
             "info",
@@ -358,6 +362,62 @@ class Reconciler:
                 level, "RECONCILE", item.kind, venue=item.venue.value, what=item.detail
             )
 
+    # --- taking what is there into the books ------------------------------------------------
+
+    async def flatten(self) -> None:
+        """Adopt what the venues state, to be closed; cancel what rests, whoever's it is.
+
+        Raises:
+            StartRefused: a venue still lists some order.
+        """
+        await self._clear()
+        await self._settle()
+        await self._adopt("operator flatten", priced=False)
+
+    async def adopt(self) -> None:
+        """Adopt what the venues state, to be hedged and kept: ``hedged adopt`` (F75, F76).
+
+        Fills of others count as known from here on; nothing is sent but cancels of our own orders.
+
+        Raises:
+            StartRefused: an order that is not ours rests (what it will trade cannot be adopted), or
+                there is no price to take a position in at.
+        """
+        await self._settle()
+        for venue, port in self._ports.items():
+            left = order_findings(self._core.world, venue, await port.open_orders(), None)
+            self._say(left)
+            if left:
+                what = f"{venue} {left[0].kind}: {left[0].detail}"
+                raise StartRefused(f"{what}; cancel it by hand, then adopt again")
+        foreign = await self._foreign_fills()
+        await self._adopt("operator adopt", priced=True)
+        for finding, fill in foreign:
+            self._say([finding])
+            self._core.journal.put_adopted(fill.venue, fill.at)
+        self._core.journal.commit()
+        self._agree()
+
+    async def _settle(self) -> None:
+        await self.orders(stated=True)
+        await self.fills()
+
+    async def _adopt(self, reason: str, *, priced: bool) -> None:
+        taken = []
+        for venue, port in self._ports.items():
+            stated = await self._agreed(port)
+            extra = SignedQty(stated.qty - self._core.world.legs[venue].position)
+            mid = (await port.book(10)).mid if extra else None
+            if priced and extra and not mid:
+                line = f"{venue}: no book with two sides to price {plain(extra)} at"
+                raise StartRefused(f"{line}; nothing was adopted, try again later")
+            taken.append((stated, extra, mid or Px(0)))
+        for stated, extra, px in taken:
+            if extra:
+                self._apply(Adopted(stated.venue, extra, px, reason, self._now()))
+            self._apply(Seen(stated, self._now(), "rest"))
+        self._core.journal.commit()
+
     async def _clear(self) -> None:
         """Cancel every order on both venues, whoever's, until none rests.
 
@@ -374,20 +434,3 @@ class Reconciler:
                 return
             await self._sleep(COMPARE_WAIT)
         raise StartRefused(f"{left[0]} does not end: cancel it by hand, then flatten again")
-
-    async def adopt(self) -> None:
-        """Take what the venues state into the books, for ``hedged flatten``; cancel the rest."""
-        await self._clear()
-        await self.orders(stated=True)
-        await self.fills()
-        for venue, port in self._ports.items():
-            stated = await self._agreed(port)
-            leg = self._core.world.legs[venue]
-            extra = SignedQty(stated.qty - leg.position)
-            if extra:
-                book = await port.book(10)
-                mid = book.mid or Px(0)
-                reason = "operator flatten"
-                self._apply(Adopted(venue, extra, mid, reason, self._now()))
-            self._apply(Seen(stated, self._now(), "rest"))
-        self._core.journal.commit()

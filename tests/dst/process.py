@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from daemon.app import App, Failed
+from daemon.app import App, Failed, Purpose
 from daemon.clock import SystemClock
 from daemon.config import RunConfig, load_config
 from daemon.control import ControlServer
@@ -161,7 +161,8 @@ class SimApp(App):
     """The daemon's own composition, over links instead of sockets."""
 
     def __init__(self, config: RunConfig, lines: Lines, clock: SimClock, *, flatten: bool) -> None:
-        super().__init__(config, cast("Logs", lines), flatten_only=flatten, clock=clock)
+        purpose = Purpose.FLATTEN if flatten else Purpose.TRADE
+        super().__init__(config, cast("Logs", lines), purpose=purpose, clock=clock)
         self.crash = CrashPlan()
         self.on_kill: Callable[[], None] = lambda: None
         self.journal: SimJournal | None = None

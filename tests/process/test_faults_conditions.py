@@ -117,10 +117,8 @@ def test_F25_an_order_of_a_stranger_latches_names_it_and_only_our_own_part_is_cl
     assert truth(venues).doubled == ()
 
 
-def test_F76_trades_by_hand_while_we_were_away_refuse_the_start_until_the_operator_decides(
-    serve: Callable[..., Venues], begin: Start
-) -> None:
-    venues = serve("--speed", "6")
+def traded_by_hand(venues: Venues, begin: Start) -> None:
+    """A killed run, a trade by hand meanwhile, and a start that refuses and sends nothing."""
     run = begin(venues, *HELD)
     holds(venues, run)
     os.kill(run.pid, signal.SIGSTOP)
@@ -133,12 +131,59 @@ def test_F76_trades_by_hand_while_we_were_away_refuse_the_start_until_the_operat
     assert finished(refused, 40) == 78, refused.said()[-3000:]
     assert 'what="venue says 0.4, our orders add up to 0.5"' in refused.said()
     assert 'fill venue=backpack what="sell 0.1 at ' in refused.said()
-    assert "`hedged flatten`" in refused.said()
+    assert "`hedged flatten` (or keep it with `hedged adopt`)" in refused.said()
     assert orders(venues) == before, "nothing was sent"
+
+
+def test_F76_trades_by_hand_while_we_were_away_refuse_the_start_until_the_operator_decides(
+    serve: Callable[..., Venues], begin: Start
+) -> None:
+    venues = serve("--speed", "6")
+    traded_by_hand(venues, begin)
     done = begin(venues, "flatten", *LIVE)
     assert finished(done, 60) == 0, done.said()[-3000:]
     assert "adopted venue=backpack qty=-0.1 " in done.said()
     assert venues.positions() == ("0", "0")
+
+
+def test_F76_what_was_traded_by_hand_is_adopted_hedged_and_closed_by_the_next_start(
+    serve: Callable[..., Venues], begin: Start
+) -> None:
+    venues = serve("--speed", "6")
+    traded_by_hand(venues, begin)
+    before = orders(venues)
+    silent = begin(venues, "adopt", *LIVE)
+    assert finished(silent, 20) == 2
+    assert "no terminal to ask on; add --yes" in silent.said()
+    adopted = begin(venues, "adopt", *LIVE, "--yes")
+    assert finished(adopted, 40) == 0, adopted.said()[-3000:]
+    assert "the books agree with both venues: backpack 0.4, grvt -0.5" in adopted.said()
+    assert 'fill venue=backpack what="sell 0.1 at ' in adopted.said(), "the evidence is kept"
+    assert orders(venues) == before, "nothing was sent"
+    run = begin(venues, *CROSS, "--iter", "1")
+    assert finished(run, 60) == 0, run.said()[-3000:]
+    assert "foreign_activity" not in run.said(), "its fill is known from now on"
+    assert venues.positions() == ("0", "0")
+    assert truth(venues).doubled == ()
+
+
+def test_F75_an_orphan_pair_is_adopted_into_a_new_journal_and_closed(
+    serve: Callable[..., Venues], begin: Start
+) -> None:
+    venues = serve("--speed", "6")
+    run = begin(venues, *HELD)
+    holds(venues, run)
+    os.kill(run.pid, signal.SIGKILL)
+    assert finished(run, 30) == -9
+    lost = ("--state-dir", "another")
+    adopted = begin(venues, "adopt", *LIVE, *lost, "--yes")
+    assert finished(adopted, 40) == 0, adopted.said()[-3000:]
+    assert "the books agree with both venues: backpack 0.5, grvt -0.5" in adopted.said()
+    assert venues.positions() == ("0.5", "-0.5")
+    done = begin(venues, *CROSS, "--iter", "1", *lost)
+    assert finished(done, 60) == 0, done.said()[-3000:]
+    assert venues.positions() == ("0", "0")
+    assert truth(venues).doubled == ()
 
 
 def test_F29_a_hedge_whose_status_word_nobody_knows_is_frozen_and_counted_by_its_fills(

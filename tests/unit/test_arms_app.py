@@ -77,7 +77,7 @@ def config(folder: Path, **flags: str) -> RunConfig:
 
 def made(folder: Path, kind: type[App] = App, **flags: str) -> tuple[Any, Screen]:
     screen = Screen()
-    return kind(config(folder, **flags), cast("Any", screen), flatten_only=False), screen
+    return kind(config(folder, **flags), cast("Any", screen)), screen
 
 
 @pytest.fixture(autouse=True)

@@ -151,7 +151,7 @@ def test_flatten_goes_on_without_a_journal_that_cannot_be_read(
     args = cli._parse("flatten", ["--ticker", "ETH", "--state-dir", str(state)])
     assert admin.flatten(args, unreachable) == 75
     assert [(c.ticker, c.venues, c.state_dir) for c in asked] == [("ETH", "sim", state)]
-    assert "\nflattening without it\n" in capsys.readouterr().out
+    assert "\ngoing on without it\n" in capsys.readouterr().out
 
 
 # --- the bench -----------------------------------------------------------------------------------

@@ -127,9 +127,12 @@ def test_F75_an_orphan_pair_is_called_by_its_name_with_everything_that_differs()
 
 
 class Port(FullPort):
+    quoted = True
+
     async def book(self, depth: int) -> Book:
         del depth
-        return book(self.venue)
+        whole = book(self.venue)
+        return whole if self.quoted else replace(whole, asks=())
 
 
 @dataclass
@@ -228,7 +231,7 @@ async def test_cancels_of_the_last_runs_orders_that_fail_are_said(
 async def test_F75_flatten_adopts_what_both_reads_state_and_only_that() -> None:
     rig = Rig()
     rig.positions(["0.5"], ["0", "-0.5"])
-    await rig.work.adopt()
+    await rig.work.flatten()
     assert rig.core.world.primary.position == nano("0.5")
     assert rig.core.world.hedge_leg.position == -nano("0.5")
     assert rig.journal.ledger(Venue.GRVT).position == -nano("0.5")
@@ -240,8 +243,49 @@ async def test_flatten_waits_for_every_order_to_go_and_says_which_does_not() -> 
     rig.ports[Venue.GRVT].resting = (stuck,)
     rig.ports[Venue.GRVT].cancels = [InDoubt("429"), CancelAccepted(None)]
     with pytest.raises(StartRefused, match="grvt v1 does not end"):
-        await rig.work.adopt()
+        await rig.work.flatten()
     assert rig.sink.events("RECONCILE", "cancel_failed")[0]["why"] == "429"
+
+
+# --- the operator adopts ---
+
+
+async def test_F76_adopt_takes_a_trade_by_hand_into_the_books_for_good() -> None:
+    rig = Rig()
+    w = resting()
+    rig.core.world = fold(w, view(w, 1, "0.5", Status.FILLED))
+    rig.journal.fill(replace(fill(1, "t1"), at=Ns(5)), ClientId(1))
+    by_hand = replace(fill(77, "t2"), client_id=None, at=Ns(9))
+    rig.ports[Venue.GRVT].traded = (by_hand,)
+    rig.positions(["0"], ["0.6"])
+    before = rig.core.world.hedge_leg.position
+    assert not booked(rig.journal, by_hand)
+    await rig.work.adopt()
+    assert rig.core.world.hedge_leg.position == nano("0.6") != before
+    assert rig.sink.events("RECONCILE", "fill"), "the evidence is kept"
+    assert booked(rig.journal, by_hand)
+    assert not booked(rig.journal, replace(by_hand, trade_id="t3", at=Ns(10))), "later ones are new"
+    assert rig.ports[Venue.GRVT].sent == [], "nothing is traded"
+
+
+async def test_F76_adopt_refuses_while_an_order_of_someone_else_may_still_trade() -> None:
+    rig = Rig()
+    stranger = replace(told(resting(), Status.OPEN), client_id=None, venue_order_id="x9")
+    rig.ports[Venue.GRVT].resting = (stranger,)
+    rig.positions(["0.5"], ["-0.5"])
+    with pytest.raises(StartRefused, match=r"grvt open_order: .*x9.*cancel it by hand"):
+        await rig.work.adopt()
+    assert rig.core.world.primary.position == 0
+
+
+async def test_F75_adopt_takes_nothing_at_all_where_one_leg_has_no_price() -> None:
+    rig = Rig()
+    rig.positions(["0.5"], ["-0.5"])
+    rig.ports[Venue.GRVT].quoted = False
+    with pytest.raises(StartRefused, match="no book with two sides to price"):
+        await rig.work.adopt()
+    assert rig.core.world.primary.position == 0
+    assert rig.journal.ledger(Venue.BACKPACK).position == 0
 
 
 async def test_fills_that_the_journal_misses_are_read_again_at_the_start() -> None:

@@ -354,7 +354,7 @@ async def test_F44_SIGHUP_is_answered_between_decisions_and_before_trading_it_is
         def soon(self, act: Callable[..., None]) -> None:
             acts.append(act)
 
-    app = App(config, sink, flatten_only=False, reread=folder.read)  # type: ignore[arg-type]  # emits
+    app = App(config, sink, reread=folder.read)  # type: ignore[arg-type]  # emits
     running = asyncio.get_running_loop()
     app._install_signals()
     try:
