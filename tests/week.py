@@ -151,7 +151,7 @@ class Week:
         flags = {"size": "0.5", "iter": "0", "sleep": "0", "MAX_DAILY_LOSS": "1000000"}
         # passive hedges carry exposure for seconds each: a day without a pause is beyond two hours
         self.config = replace(config_of(directory, **flags), naked_day=ENDLESS)
-        self.app = WeekApp(self.config, self.lines, self.clock, flatten=False)
+        self.app = WeekApp(self.config, self.lines, self.clock)
         self.app.links = self.links
         self.orders = self.fills = 0
         self.net = 0

@@ -20,6 +20,7 @@ from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
+from daemon.app import Purpose
 from strategy.domain import Venue, plain
 from strategy.params import SECOND
 from tests.dst.crashworld import (
@@ -121,13 +122,17 @@ SCENARIOS = (
         storm=4.0,
     ),
     # `hedged flatten` after a SIGKILL: one venue dark, or a position that is not ours
-    Scenario("dark", BASE, (dies_on_send(G),), since=2, by_hand=True, dark=4),
+    Scenario("dark", BASE, (dies_on_send(G),), since=2, by_hand=Purpose.FLATTEN, dark=4),
     Scenario(
-        "adopt",
+        "stranger",
         BASE | {"primary_mode": "bbo"},
         (dies_on_send(B), _at("F25", G, 1.5), _at("F59", B, 1.5, times=2)),
         since=2,
-        by_hand=True,
+        by_hand=Purpose.FLATTEN,
+    ),
+    # `hedged adopt` after one, with a hedge in doubt and a trade by hand; then the daemon again
+    Scenario(
+        "adopt", BASE, (dies_on_send(G), _at("F25", B, 1.5)), since=2, by_hand=Purpose.ADOPT
     ),
 )  # fmt: skip
 BY_SCENARIO = {scenario.name: scenario for scenario in SCENARIOS}

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import CodeType, CoroutineType
 from typing import Any, TypeVar
 
+from daemon.app import Purpose
 from daemon.loop import EXIT_HALTED, EXIT_OK
 from exchanges.port import Payload
 from strategy.domain import Venue, plain
@@ -65,7 +66,7 @@ class Scenario:
     Attributes:
         since: the first life whose crash points are enumerated.
         dark: seconds for which GRVT is unreachable when the operator flattens.
-        by_hand: nobody starts the daemon again; the operator flattens what it left.
+        by_hand: nobody starts the daemon again; the operator flattens or adopts what it left.
     """
 
     name: str
@@ -74,7 +75,7 @@ class Scenario:
     storm: float = 3.0
     since: int = 1
     dark: int = 0
-    by_hand: bool = False
+    by_hand: Purpose | None = None
 
     def script(self, seed: int) -> Script:
         return Script(seed, self.storm, dict(self.flags), self.faults)
@@ -142,7 +143,7 @@ class CrashWorld(World):
 
     # --- the process -------------------------------------------------------------------------
 
-    def start(self, *, flatten: bool = False) -> asyncio.Future[int]:
+    def start(self, purpose: Purpose = Purpose.TRADE) -> asyncio.Future[int]:
         """Start a life, with its crash if the point names it."""
         point = self.point
         self._crash.step = self._crash.commit = None
@@ -151,7 +152,7 @@ class CrashWorld(World):
                 self._crash.step = point.number
             else:
                 self._crash.commit, self._crash.before = point.number, point.kind == "before"
-        return super().start(flatten=flatten)
+        return super().start(purpose)
 
     def kill(self, why: str) -> None:
         """Note when."""
@@ -197,7 +198,7 @@ class CrashWorld(World):
         self._stop_wanted = True
 
     async def _supervise(self) -> int:
-        if not self.scenario.by_hand:
+        if self.scenario.by_hand is None:
             return await super()._supervise()
         code = await self._watched(self.start())
         await asyncio.sleep(RESTART_SECONDS)
@@ -242,10 +243,17 @@ class CrashWorld(World):
         if code != -9:
             code = await super()._operator(code)
         while code == -9:
-            self.lines.emit("info", "WORLD", "operator", {"types": "hedged flatten"})
-            code = await self._watched(self.start(flatten=True))
-            self.lines.emit("info", "WORLD", "exit", {"code": code})
+            code = await self._typed(self.scenario.by_hand or Purpose.FLATTEN)
             await asyncio.sleep(RESTART_SECONDS)
+        if code == EXIT_OK and self.scenario.by_hand is Purpose.ADOPT:
+            self._stop_wanted = False
+            return await super()._supervise()
+        return code
+
+    async def _typed(self, purpose: Purpose) -> int:
+        self.lines.emit("info", "WORLD", "operator", {"types": f"hedged {purpose}"})
+        code = await self._watched(self.start(purpose))
+        self.lines.emit("info", "WORLD", "exit", {"code": code})
         return code
 
     # --- judgement ---------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from daemon.app import Purpose
 from daemon.config import RunConfig
 from daemon.loop import EXIT_HALTED, EXIT_HUMAN, EXIT_OK
 from exchanges.port import Payload
@@ -136,10 +137,10 @@ class World:
 
     # --- the process -------------------------------------------------------------------------
 
-    def start(self, *, flatten: bool = False) -> asyncio.Future[int]:
+    def start(self, purpose: Purpose = Purpose.TRADE) -> asyncio.Future[int]:
         """Start the daemon; the future says how it ended: -9 when it was killed."""
         self._owner += 1
-        app = SimApp(self.config, self.lines, self.clock, flatten=flatten)
+        app = SimApp(self.config, self.lines, self.clock, purpose)
         app.links = self.links
         app.port_class = port_class(self.script.policy)
         app.crash = self._crash
@@ -351,7 +352,7 @@ class World:
             if abs(self.truth.net) >= NAKED:
                 self.truth.say(f"ended with exit {code} and a net of {net}")
         self.lines.emit("info", "WORLD", "operator", {"types": "hedged flatten"})
-        flattened = await self._watched(self.start(flatten=True))
+        flattened = await self._watched(self.start(Purpose.FLATTEN))
         self.lines.emit("info", "WORLD", "exit", {"code": flattened})
         return flattened
 

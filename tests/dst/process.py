@@ -160,8 +160,9 @@ class _NoControl:
 class SimApp(App):
     """The daemon's own composition, over links instead of sockets."""
 
-    def __init__(self, config: RunConfig, lines: Lines, clock: SimClock, *, flatten: bool) -> None:
-        purpose = Purpose.FLATTEN if flatten else Purpose.TRADE
+    def __init__(
+        self, config: RunConfig, lines: Lines, clock: SimClock, purpose: Purpose = Purpose.TRADE
+    ) -> None:
         super().__init__(config, cast("Logs", lines), purpose=purpose, clock=clock)
         self.crash = CrashPlan()
         self.on_kill: Callable[[], None] = lambda: None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from daemon.app import App
+from daemon.app import App, Purpose
 from daemon.config import RunConfig, load_config
 from daemon.loop import EXIT_HALTED, EXIT_HUMAN, EXIT_OK
 from exchanges.port import Payload
@@ -166,13 +166,13 @@ class World:
             for venue, server in self.servers.items():
                 await server.start("127.0.0.1", PORTS[venue])
             storm = tasks.create_task(self._storm())
-            code = await self._process(flatten=False)
+            code = await self._process(Purpose.TRADE)
             self._over.set()
             await storm
             if code in (EXIT_HALTED, EXIT_HUMAN) and any(self.truth.positions.values()):
                 self.lines.emit("info", "WORLD", "operator", {"types": "hedged flatten"})
                 self._check_named(code)
-                code = await self._process(flatten=True)
+                code = await self._process(Purpose.FLATTEN)
             for server in self.servers.values():
                 await server.stop()
             await asyncio.sleep(LINGER)
@@ -181,17 +181,17 @@ class World:
         self._judge(code)
         return code
 
-    async def _process(self, *, flatten: bool) -> int:
+    async def _process(self, purpose: Purpose) -> int:
         """Run the daemon to its end, and see what it leaves behind."""
         self._owner += 1
-        app = WireApp(self.config, self.lines, self.clock, flatten=flatten)
+        app = WireApp(self.config, self.lines, self.clock, purpose)
         app.on_open = self._opened
         self._app = app
         task = self.loop.spawn(self._owner, app.main())
         begun = self.loop.ns()
         while not task.done():
             await asyncio.wait([task], timeout=5)
-            since = begun if flatten else self.calm_at + CALM_SECONDS * 1e9
+            since = begun if purpose is Purpose.FLATTEN else self.calm_at + CALM_SECONDS * 1e9
             if self.loop.ns() > since + PATIENCE * 1e9:
                 raise SimError("the process hangs")
         code = self._ended(task)
