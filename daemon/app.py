@@ -20,10 +20,12 @@ from daemon.connecting import EXIT_UNREACHABLE, EXIT_USAGE, Connector, Failed
 from daemon.control import ControlServer
 from daemon.core import Core, Settings
 from daemon.dark import DarkPort, remember
+from daemon.disk import TOO_SLOW, commit_times
 from daemon.emergency import RehearsalFailed, prove, rehearse
 from daemon.heartbeat import Heart
 from daemon.host import Descriptors, no_core_files
 from daemon.journal import Journal, JournalError
+from daemon.journal_file import MEND
 from daemon.keeping import Keeping
 from daemon.lease import Lease, LeaseHeld
 from daemon.live_data import start_live_feed
@@ -138,7 +140,20 @@ class App:
             line = f"--state-dir {self.config.state_dir}: {bad.strerror}; name one that is writable"
             raise Failed(EXIT_HUMAN, line) from bad
         with self._lease():
+            self._time_disk()
             return await self._with_journal()
+
+    def _time_disk(self) -> None:
+        """Say what a commit costs here. A slow disk is told, not refused: a leg may be open."""
+        try:
+            took = commit_times(self.config.state_dir, self.clock.mono)
+        except (OSError, sqlite3.Error):
+            return  # the journal is opened next: it says what is wrong, with the remedy
+        fields = {"commit_p50_us": str(took.p50 // 1000), "commit_p95_us": str(took.p95 // 1000)}
+        if took.p95 > TOO_SLOW:
+            self.logs.emit("warning", "ALERT", "disk_slow", fields)
+        else:
+            self.logs.emit("info", "INIT", "disk", fields)
 
     def _lease(self) -> Lease:
         try:
@@ -158,9 +173,9 @@ class App:
         try:
             intact = journal.chain_intact()
             if journal.lost and not self.flatten_only:
-                raise Failed(EXIT_HUMAN, f"journal {path.name}: {journal.lost}; restore a copy")
+                raise Failed(EXIT_HUMAN, f"journal {path.name}: {journal.lost}; {MEND}")
             if not intact and not self.flatten_only:
-                why = f"journal {path.name}: its decisions are not one chain; restore a copy"
+                why = f"journal {path.name}: its decisions are not one chain; {MEND}"
                 raise Failed(EXIT_HUMAN, why)
             mode, reason = journal_latch(journal)
             if mode is Mode.HALTED and self.purpose is Purpose.TRADE:

@@ -188,6 +188,19 @@ def _resume_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
+def _doctor_flags(parser: argparse.ArgumentParser) -> None:
+    shown = {"ticker", "size", "max-position", "config", "env-file", "state-dir"}
+    for name, value, text in RUN_FLAGS:
+        if name in shown:
+            parser.add_argument(f"--{name}", metavar=value, help=text)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _watch_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--state-dir", metavar="DIR", help="the daemon's (default state)")
+    parser.add_argument("--interval", default="1", metavar="S", help="seconds (default 1)")
+
+
 def _adopt_flags(parser: argparse.ArgumentParser) -> None:
     _run_flags(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask")
@@ -268,6 +281,16 @@ COMMANDS: dict[str, _Command] = {
     ),
     "status": _Command(
         "one look at a running daemon", _status_flags, lambda args: _admin("status", args)
+    ),
+    "watch": _Command(
+        "a live view of a running daemon, read-only",
+        _watch_flags,
+        lambda args: _call("daemon.watch", "watch", args),
+    ),
+    "doctor": _Command(
+        "check everything before going live: keys, clocks, rules, money, disk; places no order",
+        _doctor_flags,
+        lambda args: _in_loop("daemon.doctor", "doctor", args),
     ),
     "report": _Command(
         "profit by cause, costs, hedges and exposure, from the journal",

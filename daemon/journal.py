@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from daemon.journal_file import (
+    MEND,
     OLDER,
+    PRAGMAS,
     SCHEMA,
     TABLES,
     UPGRADE,
@@ -68,9 +70,8 @@ class Journal:
                 path.touch(mode=0o600)  # before SQLite would create it readable to all
             opened = sqlite3.connect(path, isolation_level=None, timeout=0, factory=Handle)
             self._db = JournalFile(opened)
-            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
+            for pragma in PRAGMAS:
+                self._db.execute(pragma)
             self._check(opened)
             self._open = False
             if self.meta("born") is None:
@@ -133,7 +134,8 @@ class Journal:
             )
         damage = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
-            raise JournalError(f"journal {self.path.name}: damaged ({damage}); restore a copy")
+            name = self.path.name
+            raise JournalError(f"journal {name}: damaged ({damage}); {MEND}")
 
     # --- transaction -----------------------------------------------------------------------
 

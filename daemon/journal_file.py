@@ -58,12 +58,25 @@ TABLES += TOTALS
 UPGRADE = f"BEGIN;{TOTALS}UPDATE meta SET value={SCHEMA} WHERE key='schema';COMMIT;"  # noqa: S608 - fixed text
 """From ``OLDER``, in one transaction."""
 
+PRAGMAS = (
+    "PRAGMA locking_mode=EXCLUSIVE",
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+)
+"""One writer; a commit that has returned survives a power cut."""
 TRANSACTION = frozenset({"BEGIN IMMEDIATE", "COMMIT"})
 Values = Sequence[object]
 
 
 class JournalError(Exception):
     """The journal cannot be trusted: a human must look (exit 78). One clear line."""
+
+
+MEND = (
+    "restore a copy, or move it and its -wal away, and settle what is open with `hedged adopt` or "
+    "`hedged flatten`"
+)
+"""What to do about a journal that cannot be used any more; the file itself is evidence."""
 
 
 class JournalLost(JournalError):  # noqa: N818 - named by what is so
@@ -144,7 +157,4 @@ def remedy(bad: Exception) -> str:
         return "another program has it open; end that, then start again"
     if isinstance(bad, sqlite3.OperationalError | OSError):
         return "make its directory writable, with room, then start again"
-    return (
-        "keep the file, check the venues by hand, move it away, and let `hedged flatten` settle "
-        "what is open"
-    )
+    return MEND

@@ -16,13 +16,14 @@ from daemon import app as app_module
 from daemon.app import App, Failed, run
 from daemon.config import ConfigError, RunConfig, load_config
 from daemon.core import Settings
+from daemon.disk import CommitTimes
 from daemon.emergency import RehearsalFailed
 from daemon.lease import NAME, Lease
 from daemon.metrics import RunMetrics
 from daemon.reconcile import StartRefused
 from exchanges.errors import VenueUnreachable
 from exchanges.port import CancelAccepted, CancelOutcome
-from strategy.domain import Venue
+from strategy.domain import Ns, Venue
 from tests.builders import LIMITS, params, world
 from tests.harness import Sink
 
@@ -131,6 +132,31 @@ async def test_a_damaged_journal_is_exit_78(tmp_path: Path) -> None:
     code, why = await refusal(app)
     assert code == 78
     assert why.startswith("journal sim.db: ")
+
+
+@pytest.mark.parametrize(("ms", "tag", "event"), [(3, "INIT", "disk"), (51, "ALERT", "disk_slow")])
+async def test_what_a_commit_costs_is_said_and_a_slow_disk_is_an_alert_not_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ms: int, tag: str, event: str
+) -> None:
+    took = CommitTimes(Ns(1_000_000), Ns(ms * 1_000_000))
+    monkeypatch.setattr(app_module, "commit_times", lambda *_: took)
+    app, screen = made(tmp_path, book=str(tmp_path / "absent"))
+    await refusal(app)
+    told = [{"commit_p50_us": "1000", "commit_p95_us": str(ms * 1000)}]
+    assert screen.events(tag, event) == told
+    assert len(screen.events("INIT", "disk") + screen.events("ALERT", "disk_slow")) == 1
+
+
+async def test_a_disk_that_cannot_be_timed_leaves_the_word_to_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> CommitTimes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(app_module, "commit_times", full)
+    app, screen = made(tmp_path, book=str(tmp_path / "absent"))
+    await refusal(app)
+    assert screen.events("INIT", "disk") + screen.events("ALERT", "disk_slow") == []
 
 
 @pytest.mark.parametrize(

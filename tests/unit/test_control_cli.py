@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from daemon import admin, cli
-from daemon.config import RunConfig
+from daemon.config import ConfigError, RunConfig
 from daemon.control import ControlServer
 from daemon.lease import Lease
+from tests.unit.test_config import KEYS
 
 
 class Journalled:
@@ -26,7 +27,7 @@ class Journalled:
 
     def open_offline(self, state_dir: Path, venues: str | None) -> "Journalled":
         assert (state_dir / "sim.db").exists()
-        assert venues in (None, "sim")
+        assert venues in (None, "sim", "live")
         return self
 
     def latch(self) -> tuple[str, str]:
@@ -216,6 +217,42 @@ def test_flatten_without_a_daemon_runs_with_the_journals_ticker(
     assert admin.flatten(flatten_args(), runner(configs, 75)) == 75
 
 
+def adopt(*words: str, run: Callable[[RunConfig], int] = lambda _: 0) -> int:
+    return admin.adopt(cli._parse("adopt", ["--ticker", "ETH", *words]), run)
+
+
+def test_F76_adopt_says_what_the_books_hold_now_and_what_is_still_latched(
+    stored: Journalled, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    stored.legs = {"backpack": "0.4", "grvt": "-0.5"}
+    configs: list[RunConfig] = []
+    live = ("--venues", "live", "--yes")
+    assert adopt(*live, run=runner(configs, 0)) == 0
+    assert configs[0].venues == "live"
+    said = "the books agree with both venues: backpack 0.4, grvt -0.5\n"
+    assert capsys.readouterr().out == said
+    stored.mode, stored.reason = "HALTED", "position_mismatch"
+    assert adopt(*live) == 0
+    latched = "still latched HALTED (position_mismatch): `hedged resume`, then start the daemon\n"
+    assert capsys.readouterr().out == said + latched
+    assert adopt(*live, run=runner(configs, 75)) == 75
+    assert capsys.readouterr().out == ""
+
+
+def test_adopt_is_for_live_venues_and_asks_first(
+    stored: Journalled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="simulated positions end with their process; use live"):
+        adopt("--yes")
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="no terminal to ask on; add --yes"):
+        adopt("--venues", "live")
+    assert stored.mode == "RUNNING"
+
+
 # --- with a daemon -------------------------------------------------------------------------------
 
 
@@ -266,6 +303,15 @@ async def test_what_the_daemon_refuses_is_said_and_not_exit_0(
     code, _ = await commanded("resume", "--yes")
     assert code == 2
     assert "a running daemon is not latched" in capsys.readouterr().err
+    assert stored.closed == 0
+
+
+async def test_adopt_is_refused_while_a_daemon_runs(
+    stored: Journalled, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, daemon = await commanded("adopt", "--yes")
+    assert (code, daemon.asked) == (79, [("status", {})])
+    assert "a daemon runs and keeps its own books: stop it first" in capsys.readouterr().err
     assert stored.closed == 0
 
 

@@ -275,7 +275,7 @@ def test_F40_a_second_failure_in_memory_is_not_swallowed(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("damage", "remedy"),
     [
-        (lambda p: p.write_bytes(b"no journal" * 500), "move it away"),
+        (lambda p: p.write_bytes(b"no journal" * 500), "move it and its -wal away"),
         (lambda p: p.unlink() or p.mkdir(), "writable"),
     ],
     ids=["corrupt", "directory"],
