@@ -207,7 +207,13 @@ def _adopt_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="WHAT", help="routing: every router on the same arrivals")
+    parser.add_argument(
+        "what",
+        metavar="WHAT",
+        help=(
+            "routing: every router on the same arrivals; latency: fill bytes in to order bytes out"
+        ),
+    )
     parser.add_argument("--book", metavar="FILE", help="recording (default: the bundled one)")
     parser.add_argument(
         "--sizes", default="0.1,0.5,1.0", metavar="QTY,...", help="(default 0.1,0.5,1.0)"
@@ -216,6 +222,9 @@ def _bench_flags(parser: argparse.ArgumentParser) -> None:
         "--arrivals", default="500", metavar="N", help="times a size, both sides (default 500)"
     )
     parser.add_argument("--seed", default="1", metavar="N", help="of the arrivals (default 1)")
+    parser.add_argument(
+        "--samples", default="200", metavar="N", help="latency: hedges of each path (default 200)"
+    )
     parser.add_argument("--jobs", metavar="N", help="processes (default: one a core)")
     parser.add_argument(
         "--frontier", metavar="FILE", help="also sweep --risk-aversion; plot to an SVG or PNG"
@@ -275,7 +284,7 @@ COMMANDS: dict[str, _Command] = {
         lambda args: _in_loop("daemon.record", "record", args),
     ),
     "bench": _Command(
-        "measure the router against its baselines on a recorded market",
+        "measure the router against its baselines, or the latency of a hedge",
         _bench_flags,
         lambda args: _call("daemon.bench.command", "bench", args),
     ),

@@ -1,4 +1,4 @@
-"""``hedged bench routing``: arguments, worker processes, the tables and the frontier plot."""
+"""``hedged bench``: arguments, worker processes, the tables and the frontier plot."""
 
 import argparse
 import json
@@ -10,6 +10,9 @@ from os import cpu_count
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
+from daemon.bench.latency import BenchFailed, measure, text
 from daemon.bench.plot import plot_frontier
 from daemon.bench.routers import BASELINES, ROUTERS
 from daemon.bench.routing import compare, frontier
@@ -28,6 +31,7 @@ COLUMNS = (
     ("maker_share", "maker"), ("seconds_mean", "s mean"), ("seconds_p95", "s p95"),
     ("iterations_mean", "orders"), ("naked_base_seconds_mean", "naked"),
 )  # fmt: skip
+EXIT_FAILED = 70
 MOST = 1_000_000
 """Largest count that an argument may ask for."""
 FALLBACK_SHARE = 0.02
@@ -45,8 +49,27 @@ def bench(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: an argument is wrong, or the book cannot be read.
     """
-    if args.what != "routing":
-        raise ConfigError(EXIT_USAGE, f"bench {args.what!r}: unknown; known: routing")
+    match args.what:
+        case "routing":
+            return _routing(args)
+        case "latency":
+            return _latency(args)
+        case _:
+            raise ConfigError(EXIT_USAGE, f"bench {args.what!r}: unknown; known: latency, routing")
+
+
+def _latency(args: argparse.Namespace) -> int:
+    samples = _count("--samples", args.samples)
+    try:
+        told = uvloop.run(measure(samples))
+    except BenchFailed as bad:
+        sys.stderr.write(f"hedged: bench latency: {bad}\n")
+        return EXIT_FAILED
+    sys.stdout.write(json.dumps(told, indent=2) + "\n" if args.json else text(told))
+    return 0
+
+
+def _routing(args: argparse.Namespace) -> int:
     global _track  # noqa: PLW0603 - forked workers inherit the market instead of reading it again
     book = args.book or str(BUNDLED)
     sizes, count, jobs = _sizes(args.sizes), _count("--arrivals", args.arrivals), _jobs(args.jobs)
