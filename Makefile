@@ -41,6 +41,7 @@ bench: $(READY)
 	@$(BIN)/python -m tests.bench.wire
 	@$(BIN)/python -m tests.bench.virtual
 	@$(BIN)/hedged bench routing --arrivals $(ARRIVALS)
+	@$(BIN)/hedged bench latency
 
 # The core under random faults, by seed: make soak SEEDS=2000 FROM=1; SEEDS=1 FROM=n replays n.
 soak: $(READY)

@@ -1,6 +1,7 @@
 """``hedged bench``: arguments, worker processes, the tables and the frontier plot."""
 
 import argparse
+import asyncio
 import json
 import multiprocessing
 import sys
@@ -9,8 +10,6 @@ from concurrent.futures import ProcessPoolExecutor
 from os import cpu_count
 from pathlib import Path
 from typing import Any
-
-import uvloop
 
 from daemon.bench.latency import BenchFailed, measure, text
 from daemon.bench.plot import plot_frontier
@@ -61,7 +60,7 @@ def bench(args: argparse.Namespace) -> int:
 def _latency(args: argparse.Namespace) -> int:
     samples = _count("--samples", args.samples)
     try:
-        told = uvloop.run(measure(samples))
+        told = asyncio.run(measure(samples))
     except BenchFailed as bad:
         sys.stderr.write(f"hedged: bench latency: {bad}\n")
         return EXIT_FAILED
