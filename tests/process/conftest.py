@@ -1,36 +1,17 @@
-"""The program as its users run it: real processes on loopback, judged by the simulator's books."""
+"""Fixtures of the tests that run the program as its users do."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-HEDGED = [sys.executable, "-m", "daemon"]
-PATIENCE = 4
-"""Waits are as many times longer than an idle machine needs: they cost nothing when all is well."""
+from tests.process.crashing import Crasher, Run, Venues
+from tests.process.faults_rig import Start
+from tests.process.programs import STARTED, Simulator
+
 LONGEST = 300
 """Seconds that a test of processes may take on a machine that is busy with other things."""
-
-
-def slack() -> float:
-    """Return how many times longer than on an idle machine anything may take now, at least 1.
-
-    For figures of wall time: with more runnable processes than processors each gets its share.
-    """
-    return max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
-OVERLOADED = 6
-"""Slack beyond which the venues' own time-outs run out for want of a processor."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,66 +21,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LONGEST), append=False)
 
 
-def environment(**extra: str) -> dict[str, str]:
-    names = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "COVERAGE_PROCESS_CONFIG")
-    kept = {k: v for k, v in os.environ.items() if k in names}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", **extra}
-
-
-class Simulator:
-    """``hedged simulate`` in its own process."""
-
-    def __init__(self, *flags: str) -> None:
-        self.process = subprocess.Popen(
-            [*HEDGED, "simulate", *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment(),
-            text=True,
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        self.ready: dict[str, Any] = json.loads(line)
-        self.control: str = self.ready["control"]
-
-    def ask(self, path: str, method: str = "GET", body: object = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.control + path, data=data, method=method)  # noqa: S310 - loopback
-        with urllib.request.urlopen(request, timeout=10 * PATIENCE) as answer:  # noqa: S310 - loopback
-            return json.loads(answer.read())
-
-    def positions(self) -> tuple[str, str]:
-        state = self.ask("/state")
-        return state["backpack"]["position"], state["grvt"]["position"]
-
-    def net(self) -> float:
-        return sum(float(p) for p in self.positions())
-
-    def environment(self, **extra: str) -> dict[str, str]:
-        grvt, backpack = self.ready["grvt"], self.ready["backpack"]
-        return environment(
-            BACKPACK_PUBLIC_KEY=backpack["public_key"],
-            BACKPACK_SECRET_KEY=backpack["secret_key"],
-            BACKPACK_API_URL=backpack["api"],
-            BACKPACK_WS_URL=backpack["ws"],
-            GRVT_API_KEY=grvt["api_key"],
-            GRVT_PRIVATE_KEY=grvt["private_key"],
-            GRVT_TRADING_ACCOUNT_ID=grvt["sub_account_id"],
-            GRVT_ENVIRONMENT="testnet",
-            GRVT_EDGE_URL=grvt["edge"],
-            GRVT_TRADES_URL=grvt["trades"],
-            GRVT_MARKET_DATA_URL=grvt["market_data"],
-            GRVT_WS_TRADES_URL=grvt["ws_trades"],
-            GRVT_WS_MARKET_DATA_URL=grvt["ws_market_data"],
-            **extra,
-        )
-
-    def close(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(20 * PATIENCE)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-        return code
+@pytest.fixture(autouse=True)
+def _ended() -> Iterator[None]:
+    """Leave no daemon behind, whatever became of its test."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.wait(10)
 
 
 @pytest.fixture(scope="module")
@@ -122,55 +52,48 @@ def fresh_simulator() -> Iterator[Callable[..., Simulator]]:
         running.close()
 
 
-def hedged(
-    folder: Path, *flags: str, env: dict[str, str] | None = None, limit: float = 120
-) -> subprocess.CompletedProcess[str]:
-    """Run to the end; the log goes to stdout in console format."""
-    return subprocess.run(
-        [*HEDGED, *flags],
-        cwd=folder,
-        env=environment() if env is None else env,
-        capture_output=True,
-        text=True,
-        timeout=limit * PATIENCE,
-        check=False,
-    )
+# --- a daemon that can be killed anywhere, and venues that are judged -----------------------------
 
 
-_STARTED: list[subprocess.Popen[str]] = []
+@pytest.fixture(scope="module")
+def crasher() -> Iterator[Crasher]:
+    made = Crasher()
+    yield made
+    made.close()
 
 
-@pytest.fixture(autouse=True)
-def _ended() -> Iterator[None]:
-    """Leave no daemon behind, whatever became of its test."""
-    yield
-    while _STARTED:
-        process = _STARTED.pop()
-        if process.poll() is None:
-            process.kill()
-            process.wait(10)
+@pytest.fixture
+def serve(crasher: Crasher, tmp_path: Path) -> Iterator[Callable[..., Venues]]:
+    """Start venues with flags of one's own."""
+    made: list[Venues] = []
+
+    def start(*flags: str) -> Venues:
+        made.append(Venues(crasher, tmp_path / "venues", *flags))
+        return made[-1]
+
+    yield start
+    for venues in made:
+        assert venues.close() == 0
 
 
-def start(folder: Path, *flags: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start in the background, writing to ``out.txt``."""
-    out = (folder / "out.txt").open("a")
-    with out:
-        process = subprocess.Popen(
-            [*HEDGED, *flags],
-            cwd=folder,
-            env=environment() if env is None else env,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    _STARTED.append(process)
-    return process
+@pytest.fixture
+def venues(serve: Callable[..., Venues]) -> Venues:
+    return serve("--speed", "6")
 
 
-def until(condition: Callable[[], bool], limit: float, what: str) -> None:
-    deadline = time.monotonic() + limit * PATIENCE
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.05)  # noqa: TID251 - a test process waits for another
-    raise AssertionError(f"not within {limit * PATIENCE} s: {what}")
+@pytest.fixture
+def calm(serve: Callable[..., Venues]) -> Venues:
+    """A market so slow that a passive maker rests."""
+    return serve("--speed", "0.05")
+
+
+@pytest.fixture
+def begin(crasher: Crasher, tmp_path: Path) -> Iterator[Start]:
+    """Start a daemon that may have a plan to die, with more variables if given."""
+
+    def start(simulator: Simulator, *flags: str, plan: Any = None, **env: str) -> Run:
+        folder = tmp_path / "run"
+        return crasher.start(folder, *flags, env=simulator.environment() | env, plan=plan)
+
+    yield start
+    crasher.kill_left(tmp_path / "run")

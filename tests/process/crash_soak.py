@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.process.conftest import PATIENCE as WAIT
-from tests.process.conftest import slack
 from tests.process.crashing import Crasher, Run, Truth, Venues, finished, said, truth
+from tests.process.programs import PATIENCE as WAIT
+from tests.process.programs import slack
 
 LIVE = ("--ticker", "ETH", "--venues", "live", "--log-format", "console", "--fill-timeout", "1")
 WAYS = (

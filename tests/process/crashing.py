@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.process.conftest import PATIENCE, ROOT, Simulator, environment
+from tests.process.programs import PATIENCE, ROOT, Simulator, environment
 
 NAKED = 0.01
 """The smallest exposure that the hedge venue trades."""

@@ -3,57 +3,17 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.process.conftest import Simulator, slack, until
-from tests.process.crashing import Crasher, Run, Venues, finished, said, truth
-from tests.process.test_faults_process import CROSS, HELD, LIVE, PAIR, QUIET, resting
+from tests.process.crashing import Run, Venues, finished, said, truth
+from tests.process.faults_rig import CROSS, HELD, LIVE, QUIET, Start, holds, inject, resting
+from tests.process.programs import Simulator, slack, until
 
-Start = Callable[..., Run]
 NEAR = 760
 """Basis points upward at which a short with all free margin gone is close to its liquidation."""
-
-
-@pytest.fixture(scope="module")
-def crasher() -> Iterator[Crasher]:
-    made = Crasher()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def serve(crasher: Crasher, tmp_path: Path) -> Iterator[Callable[..., Venues]]:
-    made: list[Venues] = []
-
-    def start(*flags: str) -> Venues:
-        made.append(Venues(crasher, tmp_path / "venues", *flags))
-        return made[-1]
-
-    yield start
-    for venues in made:
-        assert venues.close() == 0
-
-
-@pytest.fixture
-def begin(crasher: Crasher, tmp_path: Path) -> Iterator[Start]:
-    def start(simulator: Simulator, *flags: str) -> Run:
-        return crasher.start(tmp_path / "run", *flags, env=simulator.environment())
-
-    yield start
-    crasher.kill_left(tmp_path / "run")
-
-
-def inject(venues: Simulator, venue: str, fault: str, **settings: Any) -> None:
-    venues.ask("/faults", "POST", {"venue": venue, "fault": fault} | settings)
-
-
-def holds(venues: Simulator, run: Run) -> None:
-    until(lambda: venues.positions() == PAIR, 30, "a hedged position")
-    said(run, "[CLOSE] hold", 10)
 
 
 def orders(venues: Simulator) -> int:

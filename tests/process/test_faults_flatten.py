@@ -3,44 +3,12 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from daemon.app import FLATTEN_LIMIT
-from tests.process.conftest import Simulator, until
-from tests.process.crashing import Crasher, Run, Venues, finished, said, truth
-
-LIVE = ("--ticker", "ETH", "--venues", "live", "--log-format", "console", "--fill-timeout", "1")
-CROSS = (*LIVE, "--size", "0.5", "--primary-mode", "aggressive", "--hedge-mode", "market")
-HELD = (*CROSS, "--iter", "0", "--sleep", "600")
-PAIR = ("0.5", "-0.5")
-Start = Callable[..., Run]
-
-
-@pytest.fixture(scope="module")
-def crasher() -> Iterator[Crasher]:
-    made = Crasher()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def venues(crasher: Crasher, tmp_path: Path) -> Iterator[Venues]:
-    made = Venues(crasher, tmp_path / "venues", "--speed", "6")
-    yield made
-    assert made.close() == 0
-
-
-@pytest.fixture
-def begin(crasher: Crasher, tmp_path: Path) -> Iterator[Start]:
-    def start(simulator: Simulator, *flags: str, plan: Any = None) -> Run:
-        return crasher.start(tmp_path / "run", *flags, env=simulator.environment(), plan=plan)
-
-    yield start
-    crasher.kill_left(tmp_path / "run")
+from tests.process.crashing import Venues, finished, said, truth
+from tests.process.faults_rig import CROSS, HELD, LIVE, PAIR, Start
+from tests.process.programs import Simulator, until
 
 
 def died_holding(venues: Simulator, begin: Start, plan: Any = None) -> None:

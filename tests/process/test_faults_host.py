@@ -4,23 +4,15 @@ import base64
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from exchanges.transport.redact import MASK
-from tests.process.conftest import ROOT, until
 from tests.process.crash import SECRETS
 from tests.process.crashing import Crasher, Venues, finished, said, truth
-from tests.process.test_faults_process import CROSS, HELD, PAIR, QUIET, resting
-
-
-@pytest.fixture(scope="module")
-def crasher() -> Iterator[Crasher]:
-    made = Crasher()
-    yield made
-    made.close()
+from tests.process.faults_rig import CROSS, HELD, PAIR, QUIET, resting
+from tests.process.programs import ROOT, until
 
 
 def unit(name: str) -> dict[str, list[str]]:

@@ -12,97 +12,33 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fcntl import F_SETPIPE_SZ, fcntl
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.process.conftest import HEDGED, PATIENCE, Simulator, slack, until
-from tests.process.crashing import Crasher, Run, Venues, finished, said, truth
+from tests.process.crashing import Crasher, Venues, finished, said, truth
+from tests.process.faults_rig import (
+    CROSS,
+    HELD,
+    LIVE,
+    PAIR,
+    QUIET,
+    Start,
+    holds,
+    judged,
+    resting,
+    settled,
+)
+from tests.process.programs import HEDGED, PATIENCE, slack, until
 
-LIVE = ("--ticker", "ETH", "--venues", "live", "--log-format", "console", "--fill-timeout", "1")
-SIZE = ("--size", "0.5")
-CROSS = (*LIVE, *SIZE, "--primary-mode", "aggressive", "--hedge-mode", "market")
-HELD = (*CROSS, "--iter", "0", "--sleep", "600")
-QUIET = (*LIVE, *SIZE, "--iter", "0", "--primary-mode", "bbo_minus_1", "--fill-timeout", "60")
-PAIR = ("0.5", "-0.5")
 NAKED = 15.0
-
-
-@pytest.fixture(scope="module")
-def crasher() -> Iterator[Crasher]:
-    made = Crasher()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def venues(crasher: Crasher, tmp_path: Path) -> Iterator[Venues]:
-    made = Venues(crasher, tmp_path / "venues", "--speed", "6")
-    yield made
-    assert made.close() == 0
-
-
-@pytest.fixture
-def calm(crasher: Crasher, tmp_path: Path) -> Iterator[Venues]:
-    """A market so slow that a passive maker rests."""
-    made = Venues(crasher, tmp_path / "venues", "--speed", "0.05")
-    yield made
-    assert made.close() == 0
-
-
-Start = Callable[..., Run]
-
-
-@pytest.fixture
-def begin(crasher: Crasher, tmp_path: Path) -> Iterator[Start]:
-    def start(simulator: Simulator, *flags: str, plan: Any = None, **env: str) -> Run:
-        folder = tmp_path / "run"
-        return crasher.start(folder, *flags, env=simulator.environment(**env), plan=plan)
-
-    yield start
-    crasher.kill_left(tmp_path / "run")
-
-
-def holds(venues: Simulator, run: Run) -> None:
-    until(lambda: venues.positions() == PAIR, 30, "a hedged position")
-    said(run, "[SMART_ROUTING] filled", 10)
-
-
-def settled(venues: Simulator, begin: Start, *, flat: bool = True) -> Run:
-    """A normal start after the fault: it recovers, and nothing was traded twice."""
-    run = begin(venues, *CROSS, "--iter", "1")
-    assert said(run, "[RECONCILE] reconciled", 10) <= 10 * slack()
-    assert finished(run, 40) == 0, run.said()[-3000:]
-    judged(venues, flat=flat)
-    return run
-
-
-def judged(venues: Simulator, *, flat: bool) -> None:
-    found = truth(venues)
-    assert found.worst_net <= 0.5 + 1e-9
-    assert found.doubled == ()
-    assert found.longest_naked <= NAKED * slack()
-    if flat:
-        assert venues.positions() == ("0", "0")
-
-
-def resting(simulator: Simulator) -> int:
-    state = simulator.ask("/state")
-    return int(state["backpack"]["open_orders"]) + int(state["grvt"]["open_orders"])
 
 
 def streams(text: str) -> set[str]:
     """Return the streams that a log says have come up."""
     return set(re.findall(r"stream_up (venue=\w+ surface=\w+)", text))
-
-
-def orders_of(run: Run) -> list[str]:
-    return [
-        line for line in run.said().splitlines() if "] order " in line or "iteration n=" in line
-    ]
 
 
 # --- signals -------------------------------------------------------------------------------------

@@ -7,23 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.process.conftest import slack
 from tests.process.crash_soak import chain, sampled
 from tests.process.crashing import Crasher, Run, Truth, Venues, finished, said, truth
+from tests.process.faults_rig import CROSS
+from tests.process.programs import slack
 
-LIVE = ("--ticker", "ETH", "--venues", "live", "--log-format", "console", "--fill-timeout", "1")
-CROSS = (*LIVE, "--size", "0.5", "--primary-mode", "aggressive", "--hedge-mode", "market")
 RESTART = 10.0
 """Seconds from a start to reconciled (L4)."""
 NAKED = 15.0
 """Seconds that an exposure may stand (L2), the restart included."""
-
-
-@pytest.fixture(scope="module")
-def crasher() -> Iterator[Crasher]:
-    made = Crasher()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,10 @@ import re
 import signal
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography import x509
@@ -18,38 +17,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.process.conftest import Simulator, slack, until
-from tests.process.crashing import Crasher, Run, Venues, finished, said, truth
-from tests.process.test_faults_process import CROSS, HELD, LIVE, PAIR, QUIET, orders_of, settled
-
-Start = Callable[..., Run]
-
-
-@pytest.fixture(scope="module")
-def crasher() -> Iterator[Crasher]:
-    made = Crasher()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def venues(crasher: Crasher, tmp_path: Path) -> Iterator[Venues]:
-    made = Venues(crasher, tmp_path / "venues", "--speed", "6")
-    yield made
-    assert made.close() == 0
-
-
-@pytest.fixture
-def begin(crasher: Crasher, tmp_path: Path) -> Iterator[Start]:
-    def start(simulator: Simulator, *flags: str, **env: str) -> Run:
-        return crasher.start(tmp_path / "run", *flags, env=simulator.environment() | env)
-
-    yield start
-    crasher.kill_left(tmp_path / "run")
-
-
-def inject(venues: Simulator, venue: str, fault: str, **settings: Any) -> None:
-    venues.ask("/faults", "POST", {"venue": venue, "fault": fault} | settings)
+from tests.process.crashing import Crasher, Venues, finished, said, truth
+from tests.process.faults_rig import (
+    CROSS,
+    HELD,
+    LIVE,
+    PAIR,
+    QUIET,
+    Start,
+    inject,
+    orders_of,
+    settled,
+)
+from tests.process.programs import Simulator, slack, until
 
 
 def taken(venues: Simulator) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.conftest import PATIENCE, ROOT, Simulator, start, until
+from tests.process.programs import PATIENCE, ROOT, Simulator, start, until
 
 LIVE = (
     "--ticker", "ETH", "--venues", "live", "--log-format", "json", "--size", "0.5",

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.process.conftest import Simulator, start, until
+from tests.process.programs import Simulator, start, until
 from tests.process.test_live import LIVE, status_of
 
 BUILT = ("--size", "0.5", "--sleep", "600")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.conftest import OVERLOADED, PATIENCE, Simulator, hedged, slack, start, until
+from tests.process.programs import OVERLOADED, PATIENCE, Simulator, hedged, slack, start, until
 
 LIVE = ("--ticker", "ETH", "--venues", "live", "--log-format", "console", "--fill-timeout", "1")
 

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.process.conftest import HEDGED, PATIENCE, Simulator, hedged, start, until
+from tests.process.programs import HEDGED, PATIENCE, Simulator, hedged, start, until
 
 LIVE = ("--ticker", "ETH", "--venues", "live", "--log-format", "console")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exchanges.grvt.codec import client_text
-from tests.process.conftest import PATIENCE, Simulator, hedged, start, until
+from tests.process.programs import PATIENCE, Simulator, hedged, start, until
 
 LIVE = ("--ticker", "ETH", "--venues", "live", "--log-format", "json", "--fill-timeout", "1")
 

@@ -15,7 +15,7 @@ import pytest
 
 from exchanges.simulator.tape import open_tape
 from strategy.domain import Venue
-from tests.process.conftest import (
+from tests.process.programs import (
     HEDGED,
     PATIENCE,
     Simulator,

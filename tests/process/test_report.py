@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tests.process.conftest import PATIENCE, hedged, start, until
+from tests.process.programs import PATIENCE, hedged, start, until
 
 FLAGS = ("--ticker", "ETH", "--size", "0.1", "--fill-timeout", "1", "--speed", "8",
          "--log-format", "console", "--log-file", "-", "--state-dir")  # fmt: skip

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.conftest import HEDGED, PATIENCE, Simulator, hedged, start, until
 from tests.process.crash import SECRETS
+from tests.process.programs import HEDGED, PATIENCE, Simulator, hedged, start, until
 from tests.process.test_faults_host import forms
 from tests.process.test_shadow import Tap
 

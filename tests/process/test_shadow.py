@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.process.conftest import PATIENCE, Simulator, environment, hedged, start, until
+from tests.process.programs import PATIENCE, Simulator, environment, hedged, start, until
 
 SHADOW = ("--ticker", "ETH", "--venues", "shadow", "--size", "0.1", "--fill-timeout", "1",
           "--hedge-mode", "market", "--log-format", "console")  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.conftest import (
+from tests.process.programs import (
     OVERLOADED,
     PATIENCE,
     Simulator,
