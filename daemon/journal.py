@@ -171,11 +171,11 @@ class Journal:
         )
 
     def adopted_until(self, venue: Venue) -> Ns:
-        """Return the venue time up to which fills of others are known and in the books; 0: none."""
+        """Return the venue time up to which fills of no order of ours are in the books; 0: none."""
         return Ns(int(self.meta(f"adopted:{venue.value}") or 0))
 
     def put_adopted(self, venue: Venue, until: Ns) -> None:
-        """Store the venue time of the newest fill of others that is in the books."""
+        """Store the venue time at which its whole position was taken into the books."""
         self.put_meta(f"adopted:{venue.value}", str(max(until, self.adopted_until(venue))))
 
     def next_client_id(self, wall: Ns) -> ClientId:

@@ -235,10 +235,13 @@ class Reconciler:
                 names = ", ".join(str(o.request.client_id) for o in live)
                 raise StartRefused(
                     f"order {names}: no venue states how it ended after {RESOLVE_LIMIT:.0f} s; "
-                    "check the venue, then start again"
+                    "check the venue, then start again, or take its word with `hedged flatten` "
+                    "or `hedged adopt`"
                 )
             await self._cancel(live)
             due = self._resolver.due(self._core.world, self._now())
+            if due:
+                await self.fills()  # a forced close moves the position that is expected below
             for order in (o for o in due if o.request.venue in self._ports):
                 expected = self._core.world.legs[order.request.venue].position
                 if stated:
@@ -271,7 +274,11 @@ class Reconciler:
         self._core.on(event)
 
     async def fills(self) -> None:
-        """Read our fills again from just before the newest one known."""
+        """Read fills again from just before the newest one known: ours, and closes by the venue.
+
+        What the venue closed while nobody looked is an event like any other (F26): the other leg is
+        exposed, and a start that refused would leave it so.
+        """
         for venue, port in self._ports.items():
             newest = self._core.journal.last_fill_at(venue)
             orders = self._core.world.orders.values()
@@ -280,7 +287,8 @@ class Reconciler:
             if not since:
                 continue
             for fill in await port.fills(Ns(since - CATCH_UP)):
-                if fill.client_id is not None and fill.client_id in self._core.world.orders:
+                ours = fill.client_id is not None and fill.client_id in self._core.world.orders
+                if ours or (fill.forced and not booked(self._core.journal, fill)):
                     self._apply(Seen(fill, self._now(), "rest"))
 
     async def positions(self) -> list[Finding]:
@@ -390,12 +398,9 @@ class Reconciler:
             if left:
                 what = f"{venue} {left[0].kind}: {left[0].detail}"
                 raise StartRefused(f"{what}; cancel it by hand, then adopt again")
-        foreign = await self._foreign_fills()
+        foreign = [finding for finding, _ in await self._foreign_fills()]
         await self._adopt("operator adopt", priced=True)
-        for finding, fill in foreign:
-            self._say([finding])
-            self._core.journal.put_adopted(fill.venue, fill.at)
-        self._core.journal.commit()
+        self._say(foreign)
         self._agree()
 
     async def _settle(self) -> None:
@@ -405,16 +410,18 @@ class Reconciler:
     async def _adopt(self, reason: str, *, priced: bool) -> None:
         taken = []
         for venue, port in self._ports.items():
+            until = await port.server_time()  # what traded before it is in the position after it
             stated = await self._agreed(port)
             extra = SignedQty(stated.qty - self._core.world.legs[venue].position)
             mid = (await port.book(10)).mid if extra else None
             if priced and extra and not mid:
                 line = f"{venue}: no book with two sides to price {plain(extra)} at"
                 raise StartRefused(f"{line}; nothing was adopted, try again later")
-            taken.append((stated, extra, mid or Px(0)))
-        for stated, extra, px in taken:
+            taken.append((stated, extra, mid or Px(0), until))
+        for stated, extra, px, until in taken:
             if extra:
                 self._apply(Adopted(stated.venue, extra, px, reason, self._now()))
+            self._core.journal.put_adopted(stated.venue, until)
             self._apply(Seen(stated, self._now(), "rest"))
         self._core.journal.commit()
 

@@ -171,7 +171,9 @@ def awaits(record: Record, *, every: bool = False) -> list[Point]:
 # --- the awaits of the source --------------------------------------------------------------------
 
 ELSEWHERE = {
+    "daemon/bench": "another command",
     "daemon/control.py": "the control socket: a real one, in tests/process",
+    "daemon/doctor.py": "another command",
     "daemon/guard.py": "another process",
     "daemon/live_data.py": "shadow mode",
     "daemon/record.py": "another command",

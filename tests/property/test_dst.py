@@ -35,6 +35,8 @@ REGRESSIONS = {
     1228: "a restart waited out the 15 s of a resting hedge that never arrived",
     10342: "a restart met a clock that had stepped, ended for a human and left the leg naked",
     10708: "the primary was undone while the lookup of a hedge past its life was still on its way",
+    6712: "a close by the venue while nobody ran: the start refused, and a flatten booked it twice",
+    16451: "the same beside an order in doubt, whose death the moved position contradicted",
     1780: "a trade by hand after the daemon had ended was held against it",
 }
 """Seeds that failed once, and what was wrong."""

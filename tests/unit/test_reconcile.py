@@ -40,7 +40,18 @@ from strategy.domain import (
 )
 from strategy.fold import fold
 from strategy.world import World
-from tests.builders import LIMITS, at, book, draft, params, planned, view, with_position, world
+from tests.builders import (
+    LIMITS,
+    SECOND,
+    at,
+    book,
+    draft,
+    params,
+    planned,
+    view,
+    with_position,
+    world,
+)
 from tests.unit.recovery_rig import FullPort, Hands, as_port, narrator, told
 
 RESTING = draft(tif=Tif.GTC, post_only=True)
@@ -128,6 +139,11 @@ def test_F75_an_orphan_pair_is_called_by_its_name_with_everything_that_differs()
 
 class Port(FullPort):
     quoted = True
+    seconds = 100
+    """The venue's time."""
+
+    async def server_time(self) -> Ns:
+        return Ns(self.seconds * SECOND)
 
     async def book(self, depth: int) -> Book:
         del depth
@@ -255,7 +271,7 @@ async def test_F76_adopt_takes_a_trade_by_hand_into_the_books_for_good() -> None
     w = resting()
     rig.core.world = fold(w, view(w, 1, "0.5", Status.FILLED))
     rig.journal.fill(replace(fill(1, "t1"), at=Ns(5)), ClientId(1))
-    by_hand = replace(fill(77, "t2"), client_id=None, at=Ns(9))
+    by_hand = replace(fill(77, "t2"), client_id=None, at=Ns(99 * SECOND))
     rig.ports[Venue.GRVT].traded = (by_hand,)
     rig.positions(["0"], ["0.6"])
     before = rig.core.world.hedge_leg.position
@@ -264,8 +280,31 @@ async def test_F76_adopt_takes_a_trade_by_hand_into_the_books_for_good() -> None
     assert rig.core.world.hedge_leg.position == nano("0.6") != before
     assert rig.sink.events("RECONCILE", "fill"), "the evidence is kept"
     assert booked(rig.journal, by_hand)
-    assert not booked(rig.journal, replace(by_hand, trade_id="t3", at=Ns(10))), "later ones are new"
+    later = replace(by_hand, trade_id="t3", at=Ns(101 * SECOND))
+    assert not booked(rig.journal, later), "what comes after is new"
     assert rig.ports[Venue.GRVT].sent == [], "nothing is traded"
+
+
+async def test_F26_a_close_by_the_venue_while_nobody_looked_is_booked_by_the_start() -> None:
+    rig = Rig()
+    w = resting()
+    rig.core.world = fold(w, view(w, 1, "0.5", Status.FILLED))
+    rig.journal.fill(replace(fill(1, "t1"), at=Ns(5)), ClientId(1))
+    before = rig.core.world.hedge_leg.position
+    closed = replace(fill(77, "t2"), client_id=None, side=Side.BUY, at=Ns(9), forced=True)
+    rig.ports[Venue.GRVT].traded = (closed,)
+    for _ in range(2):  # it is booked once
+        await rig.work.fills()
+        assert rig.core.world.hedge_leg.position == before + closed.qty
+    assert len(rig.core.world.forced) == 1
+
+
+async def test_F26_a_flatten_after_a_close_by_the_venue_books_it_once() -> None:
+    rig = Rig()
+    rig.positions(["0.5"], ["0"])
+    await rig.work.flatten()
+    closed = replace(fill(77, "t2"), client_id=None, at=Ns(99 * SECOND), forced=True)
+    assert booked(rig.journal, closed), "the position was read after it, so it is in it"
 
 
 async def test_F76_adopt_refuses_while_an_order_of_someone_else_may_still_trade() -> None:
