@@ -14,7 +14,7 @@ from daemon.dark import DarkPort
 from daemon.journal import Journal
 from daemon.narrator import Narrator
 from daemon.resolver import Resolver
-from exchanges.errors import VenueMalformed
+from exchanges.errors import VenueMalformed, VenueRefused
 from exchanges.port import CancelAccepted, CancelOutcome, InDoubt, VenuePort
 from strategy.domain import (
     Fees,
@@ -319,16 +319,17 @@ class Reconciler:
             await self._sleep(COMPARE_WAIT)
         raise VenueMalformed(f"{port.venue} states another position each time: {plain(last.qty)}")
 
-    async def _foreign_fills(self) -> list[tuple[Finding, Fill]]:
+    async def _foreign_fills(self) -> list[Finding]:
         """Return what others traded on our accounts since the journal's newest fill (F25, F76)."""
-        found: list[tuple[Finding, Fill]] = []
+        found: list[Finding] = []
         journal = self._core.journal
         for venue, port in self._ports.items():
             newest = journal.last_fill_at(venue)
             if not newest:
                 continue  # a fresh journal knows nothing of what was before it
             fills = await port.fills(Ns(newest + 1))
-            found += fill_findings(self._core.world, fills, lambda f: booked(journal, f))
+            known = fill_findings(self._core.world, fills, lambda f: booked(journal, f))
+            found += [finding for finding, _ in known]
         return found
 
     async def start(self) -> None:
@@ -345,7 +346,7 @@ class Reconciler:
             if not found:
                 break
             await self._sleep(COMPARE_WAIT)
-        foreign = [finding for finding, _ in await self._foreign_fills()]
+        foreign = await self._foreign_fills()
         self._say([*found, *foreign])
         if found:
             raise StartRefused(refusal(self._core.world, [*found, *foreign]))
@@ -398,7 +399,7 @@ class Reconciler:
             if left:
                 what = f"{venue} {left[0].kind}: {left[0].detail}"
                 raise StartRefused(f"{what}; cancel it by hand, then adopt again")
-        foreign = [finding for finding, _ in await self._foreign_fills()]
+        foreign = await self._foreign_fills()
         await self._adopt("operator adopt", priced=True)
         self._say(foreign)
         self._agree()
@@ -410,7 +411,7 @@ class Reconciler:
     async def _adopt(self, reason: str, *, priced: bool) -> None:
         taken = []
         for venue, port in self._ports.items():
-            until = await port.server_time()  # what traded before it is in the position after it
+            until = await self._time(port)  # what traded before it is in the position after it
             stated = await self._agreed(port)
             extra = SignedQty(stated.qty - self._core.world.legs[venue].position)
             mid = (await port.book(10)).mid if extra else None
@@ -424,6 +425,13 @@ class Reconciler:
             self._core.journal.put_adopted(stated.venue, until)
             self._apply(Seen(stated, self._now(), "rest"))
         self._core.journal.commit()
+
+    async def _time(self, port: VenuePort) -> Ns:
+        """Return the venue's time, or ours where it tells none: the start has alerted that."""
+        try:
+            return await port.server_time()
+        except (VenueMalformed, VenueRefused):
+            return self._now().wall
 
     async def _clear(self) -> None:
         """Cancel every order on both venues, whoever's, until none rests.

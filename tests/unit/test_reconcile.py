@@ -143,6 +143,8 @@ class Port(FullPort):
     """The venue's time."""
 
     async def server_time(self) -> Ns:
+        if self.seconds < 0:
+            raise VenueMalformed("time: no such field")
         return Ns(self.seconds * SECOND)
 
     async def book(self, depth: int) -> Book:
@@ -305,6 +307,16 @@ async def test_F26_a_flatten_after_a_close_by_the_venue_books_it_once() -> None:
     await rig.work.flatten()
     closed = replace(fill(77, "t2"), client_id=None, at=Ns(99 * SECOND), forced=True)
     assert booked(rig.journal, closed), "the position was read after it, so it is in it"
+
+
+async def test_a_venue_without_a_clock_can_still_be_flattened_by_ours() -> None:
+    rig = Rig()
+    rig.positions(["0.5"], ["-0.5"])
+    rig.ports[Venue.GRVT].seconds = -1
+    await rig.work.flatten()
+    assert rig.core.world.hedge_leg.position == -nano("0.5")
+    assert rig.journal.adopted_until(Venue.GRVT) == rig.clock.wall()
+    assert rig.journal.adopted_until(Venue.BACKPACK) == 100 * SECOND
 
 
 async def test_F76_adopt_refuses_while_an_order_of_someone_else_may_still_trade() -> None:
