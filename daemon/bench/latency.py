@@ -101,6 +101,7 @@ async def _client(name: str, ready: Mapping[str, Any], watch: Stopwatch, goal: i
         module = "daemon.bench.sdk_hedger" if name == SDK else "daemon"
         async with _process(*words, module=module, env=env) as client:
             await _until(watch, goal, client, name)
+    del watch.took[goal:]  # what it did while it was leaving
     for tap in (grvt, backpack):
         await tap.close()
 
@@ -116,7 +117,6 @@ async def _until(
                     raise BenchFailed(f"{name} ended with exit {client.returncode}")
     except TimeoutError as late:
         raise BenchFailed(f"{name}: {len(watch.took)} of {goal} samples in time") from late
-    del watch.took[goal:]
 
 
 @asynccontextmanager
