@@ -60,6 +60,7 @@ from strategy.events import (
     VenueRead,
 )
 from strategy.fold import fold, match_order
+from strategy.forced import plausible
 from strategy.intents import Cancel, Emit, Intent, Place, Say
 from strategy.invariants import broken
 from strategy.params import Params
@@ -209,8 +210,9 @@ class Core:
             if order is not None and what.trade_id in order.trades:
                 self.journal.fill(what, order.request.client_id)
             elif what.forced and self.world.forced != before.forced:
-                self.journal.fill(what, ClientId(0))
-                signed = SignedQty(what.qty * what.side.value)
+                closed = plausible(before, what)
+                self.journal.fill(closed, ClientId(0))
+                signed = SignedQty(closed.qty * closed.side.value)
                 # priced at 0: the fill row carries the money, this one only the size
                 self.journal.adjustment(what.venue, signed, Px(0), "forced", event.at.wall)
         for name in ("violations", "foreign", "forced"):

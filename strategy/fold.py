@@ -28,6 +28,7 @@ from strategy.domain import (
     Trade,
     Venue,
     notional,
+    plain,
 )
 from strategy.events import (
     Adopted,
@@ -51,6 +52,7 @@ from strategy.events import (
     Verdict,
 )
 from strategy.flow import observe_book, observe_trade
+from strategy.forced import plausible
 from strategy.hedging import filled, moved, over, started
 from strategy.observing import compared, told
 from strategy.world import Cycle, Leg, Order, OrderState, World
@@ -399,6 +401,12 @@ def _forced_fill(w: World, fill: Fill, at: Now) -> World:
     """Fold a close that the venue made itself: our exposure changed, whoever traded."""
     text = f"{fill.venue} {fill.trade_id}"
     if text in w.forced:
+        return w
+    believed = plausible(w, fill)
+    if believed is not fill:
+        beyond = f"{text}: a close of {plain(fill.qty)} where less is held"
+        w, fill = replace(w, violations=_note(w.violations, beyond)), believed
+    if not fill.qty:
         return w
     w = _clock_net(replace(w, forced=_note(w.forced, text)), at)
     signed, paid = fill.qty * fill.side.value, notional(fill.px, fill.qty)

@@ -36,6 +36,7 @@ REGRESSIONS = {
     10342: "a restart met a clock that had stepped, ended for a human and left the leg naked",
     10708: "the primary was undone while the lookup of a hedge past its life was still on its way",
     6712: "a close by the venue while nobody ran: the start refused, and a flatten booked it twice",
+    6755: "a close by the venue, garbled to a thousand times its size, was believed",
     16451: "the same beside an order in doubt, whose death the moved position contradicted",
     1780: "a trade by hand after the daemon had ended was held against it",
 }

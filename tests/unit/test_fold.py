@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from strategy.domain import ClientId, Fill, OrderView, Quote, Side, Status, Venue, nano, plain
 from strategy.events import OrderAnswered, OrderDead, Seen, Verdict
 from strategy.fold import fold
@@ -207,3 +209,48 @@ def test_dust_below_the_hedge_minimum_does_not_start_the_clock() -> None:
     w = fold(w, fill(w, 1, "0.0037"))
     assert plain(w.net) == "0.0037"
     assert w.naked_since is None
+
+
+# --- closes by the venue (F26), garbled (F23) ---
+
+
+def closed(size: str, side: Side = Side.SELL) -> Seen:
+    made = Fill(
+        Venue.GRVT, "t9", None, "x1", "ETH_USDT_Perp", side, qty(size), px("3000"),
+        Quote(0), "USDT", False, at().wall, forced=True,
+    )  # fmt: skip
+    return Seen(made, at(5), "stream")
+
+
+def held_short_on_grvt() -> World:
+    return with_position(world(), grvt="-0.4")
+
+
+@pytest.mark.parametrize(
+    ("told", "left", "violations"),
+    [("0.4", "0", 0), ("0.1", "-0.3", 0), ("400", "0", 1), ("0.5", "0", 1)],
+)
+def test_F23_F26_a_close_by_the_venue_counts_for_no_more_than_is_held(
+    told: str, left: str, violations: int
+) -> None:
+    w = fold(held_short_on_grvt(), closed(told, Side.BUY))
+    assert w.hedge_leg.position == nano(left)
+    assert len(w.violations) == violations
+    assert len(w.forced) == 1
+    assert fold(w, closed(told, Side.BUY)) is w, "it counts once"
+
+
+def test_F23_F26_a_close_of_what_is_not_held_moves_nothing_and_is_a_violation() -> None:
+    w = fold(held_short_on_grvt(), closed("0.4", Side.SELL))
+    assert w.hedge_leg.position == nano("-0.4")
+    assert w.forced == ()
+    assert "a close of 0.4 where less is held" in w.violations[0]
+
+
+def test_F26_a_close_may_hold_what_an_order_traded_unheard_of() -> None:
+    w = planned(held_short_on_grvt(), draft(size="0.5"), 3)  # a sell, live
+    w = fold(w, closed("0.9", Side.BUY))
+    assert w.hedge_leg.position == nano("0.5")
+    assert w.violations == ()
+    beyond = planned(held_short_on_grvt(), draft(size="0.5"), 3)
+    assert fold(beyond, closed("0.91", Side.BUY)).hedge_leg.position == 0

@@ -320,9 +320,9 @@ def test_a_fill_beyond_an_ended_order_is_a_violation_and_leaves_it_ended() -> No
 
 def test_F26_a_forced_close_moves_cash_fees_and_volume_too() -> None:
     closed = stranger(forced=True, side=Side.SELL)
-    w = seen(with_position(world(), "-0.5", "0.5"), closed, 3)
+    w = seen(with_position(world(), "-1", "1"), closed, 3)
     leg = w.hedge_leg
-    assert (plain(leg.position), plain(leg.cash)) == ("0", "1500")
+    assert (plain(leg.position), plain(leg.cash)) == ("0.5", "1500")
     assert (plain(leg.fees), plain(leg.volume)) == ("0.7", "1500")
     assert (w.forced, w.foreign) == (("grvt x",), ())
     assert w.naked_since == at(3).mono
