@@ -145,7 +145,7 @@ def booked(journal: Journal, fill: Fill) -> bool:
     """True when the journal has an execution, the order that it is of, or an adoption of it."""
     ours = fill.client_id is not None and journal.knows(fill.client_id)
     had = ours or journal.has_fill(fill.venue, fill.trade_id)
-    return had or fill.at <= journal.adopted_until(fill.venue)
+    return had or 0 < fill.at <= journal.adopted_until(fill.venue)
 
 
 def load_world(
