@@ -33,9 +33,9 @@ from strategy.domain import (
     plain,
 )
 from strategy.events import Adopted, CancelAsked, Event, OrderLoaded, Seen
-from strategy.fold import KEEP_FINISHED, fold, initial, match_order
+from strategy.fold import KEEP_FINISHED, fold, match_order
 from strategy.params import SECOND
-from strategy.world import Leg, Order, OrderState, World
+from strategy.world import Leg, Order, OrderState, World, initial
 
 RESOLVE_LIMIT = 30.0
 """Seconds that the orders of the last run may take to resolve."""

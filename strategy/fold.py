@@ -12,7 +12,6 @@ from strategy.domain import (
     Book,
     ClientId,
     Fill,
-    Mode,
     Now,
     Ns,
     Observed,
@@ -484,15 +483,13 @@ def _after_end(w: World, order: Order, at: Now) -> World:
 
 
 def _cycle_moved(w: World, event: CycleMoved) -> World:
-    cycle = Cycle(event.iteration, event.phase, event.at.mono, w.cycle.cycles)
-    return replace(w, cycle=cycle)
+    return replace(w, cycle=Cycle(event.iteration, event.phase, event.at.mono, w.cycle.cycles))
 
 
 def _adopted(w: World, event: Adopted) -> World:
     """Take a position into the books at a price, as if traded there without a fee."""
-    w = _clock_net(w, event.at)
     w = _leg(
-        w,
+        _clock_net(w, event.at),
         event.venue,
         lambda leg: replace(
             leg,
@@ -501,8 +498,3 @@ def _adopted(w: World, event: Adopted) -> World:
         ),
     )
     return _net_changed(w, event.at)
-
-
-def initial(legs: Mapping[Venue, Leg], mode: Mode = Mode.RUNNING, reason: str = "") -> World:
-    """Return the World before any event."""
-    return World(legs=dict(legs), mode=mode, reason=reason)

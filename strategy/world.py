@@ -341,3 +341,8 @@ class World:
         """Return profit since the UTC day began; None while a mark is missing."""
         equity = self.equity()
         return None if equity is None or not self.day else Quote(equity - self.day_baseline)
+
+
+def initial(legs: Mapping[Venue, Leg], mode: Mode = Mode.RUNNING, reason: str = "") -> World:
+    """Return the World before any event."""
+    return World(legs=dict(legs), mode=mode, reason=reason)

@@ -29,9 +29,9 @@ from strategy.domain import (
 )
 from strategy.events import OrderPlanned, Seen
 from strategy.facts import Account, Facts, Readiness
-from strategy.fold import fold, initial
+from strategy.fold import fold
 from strategy.params import Params
-from strategy.world import Leg, World
+from strategy.world import Leg, World, initial
 
 SECOND = 1_000_000_000
 WALL = 1_700_000_000 * SECOND

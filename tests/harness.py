@@ -70,9 +70,8 @@ from strategy.domain import (
 )
 from strategy.events import Seen, VenueRead
 from strategy.facts import Account, Mark, Readiness
-from strategy.fold import initial
 from strategy.params import Params
-from strategy.world import Leg
+from strategy.world import Leg, initial
 from tests.builders import LIMITS, SECOND
 
 MS = 1_000_000

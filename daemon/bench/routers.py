@@ -32,11 +32,11 @@ from strategy.domain import (
     Venue,
 )
 from strategy.events import Adopted, CancelAsked, OrderPlanned, RoutePhase, Seen
-from strategy.fold import fold, initial
+from strategy.fold import fold
 from strategy.intents import Cancel, Emit, Place
 from strategy.params import HedgeMode, Params
 from strategy.router import calculate_timeout
-from strategy.world import Leg, World
+from strategy.world import Leg, World, initial
 
 LADDER_STEPS = 200
 """Most rungs of ``one_tick``."""

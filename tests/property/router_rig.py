@@ -45,10 +45,10 @@ from strategy.events import (
     Verdict,
 )
 from strategy.flow import Flow
-from strategy.fold import fold, initial
+from strategy.fold import fold
 from strategy.intents import Cancel, Emit, Intent, Place
 from strategy.params import FOREVER, HedgeMode, Params
-from strategy.world import Leg, World
+from strategy.world import Leg, World, initial
 from tests.builders import BACKPACK, GRVT, SECOND, params
 
 MS = 1_000_000

@@ -39,14 +39,12 @@ from strategy.events import (
     Verdict,
 )
 from strategy.facts import Level
-from strategy.fold import (
-    fold,
-    initial,
-)
+from strategy.fold import fold
 from strategy.world import (
     Cycle,
     Hedge,
     World,
+    initial,
 )
 from tests.builders import (
     SECOND,
