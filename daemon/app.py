@@ -63,6 +63,9 @@ EXIT_LEASE = 79
 ABANDON_LIMIT = 5.0
 FLATTEN_LIMIT = 60 * SECOND
 """A flatten without a daemon is over by then: flat, or with its residual named (L5)."""
+START_PATIENCE = 60 * SECOND
+"""Longer than a fifth of the unit's StartLimitIntervalSec, less than its TimeoutStartSec."""
+START_AGAIN = 2.0
 UINT32 = 0xFFFFFFFF
 
 
@@ -141,7 +144,25 @@ class App:
             raise Failed(EXIT_HUMAN, line) from bad
         with self._lease():
             self._time_disk()
-            return await self._with_journal()
+            return await self._patiently()
+
+    async def _patiently(self) -> int:
+        """Try a start again while a venue is unreachable, under a manager that counts starts.
+
+        systemd gives a unit up after five starts in five minutes: an outage must not spend them,
+        for the journal may hold a leg that is naked. Run by hand, the first refusal is the answer.
+        """
+        until = self.clock.mono() + (START_PATIENCE if self.notifier.managed else 0)
+        while True:
+            try:
+                return await self._with_journal()
+            except Failed as failed:
+                late = self.clock.mono() >= until or self._stop_asked
+                if failed.code != EXIT_UNREACHABLE or late:
+                    raise
+                self.logs.emit("warning", "INIT", "waiting", {"why": str(failed)})
+                self.notifier.status(f"waiting: {failed}")
+            await self.clock.sleep(START_AGAIN)
 
     def _time_disk(self) -> None:
         """Say what a commit costs here. A slow disk is told, not refused: a leg may be open."""

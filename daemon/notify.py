@@ -29,6 +29,11 @@ class Notifier:
         values = os.environ if environ is None else environ
         return cls(values.get("NOTIFY_SOCKET") or None, SystemClock().mono)
 
+    @property
+    def managed(self) -> bool:
+        """True when a service manager listens."""
+        return self._socket is not None
+
     def ready(self) -> None:
         """Say that reconciliation is over and trading begins."""
         self._send("READY=1")

@@ -27,13 +27,12 @@ from tests.process.faults_rig import (
     QUIET,
     Start,
     holds,
+    inject,
     judged,
     resting,
     settled,
 )
 from tests.process.programs import HEDGED, PATIENCE, slack, until
-
-NAKED = 15.0
 
 
 def streams(text: str) -> set[str]:
@@ -193,6 +192,17 @@ def test_F37_F46_pings_come_from_a_healthy_loop_only(
     ready = run.said().index("[RECONCILE] reconciled")
     assert ready < run.said().index("[INIT] started"), "READY=1 comes after reconciliation"
     settled(venues, begin)
+
+
+def test_F54_under_a_manager_a_start_waits_for_a_venue_and_then_trades(
+    venues: Venues, begin: Start, manager: Manager
+) -> None:
+    inject(venues, "grvt", "F54", seconds=8)
+    run = begin(venues, *CROSS, "--iter", "1", NOTIFY_SOCKET=manager.path)
+    said(run, "[INIT] waiting why=", 30)
+    assert finished(run, 60) == 0, run.said()[-3000:]
+    assert any(text.startswith("STATUS=waiting: grvt") for _, text in manager.told)
+    judged(venues, flat=True)
 
 
 def test_F46_a_missed_watchdog_is_an_abort_and_the_restart_hedges(

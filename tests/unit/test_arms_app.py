@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from daemon import app as app_module
-from daemon.app import App, Failed, run
+from daemon.app import START_AGAIN, App, Failed, run
 from daemon.config import ConfigError, RunConfig, load_config
 from daemon.core import Settings
 from daemon.disk import CommitTimes
@@ -26,6 +26,7 @@ from exchanges.port import CancelAccepted, CancelOutcome
 from strategy.domain import Ns, Venue
 from tests.builders import LIMITS, params, world
 from tests.harness import Sink
+from tests.unit.recovery_rig import Hands
 
 
 class Screen(Sink):
@@ -145,6 +146,55 @@ async def test_what_a_commit_costs_is_said_and_a_slow_disk_is_an_alert_not_a_ref
     told = [{"commit_p50_us": "1000", "commit_p95_us": str(ms * 1000)}]
     assert screen.events(tag, event) == told
     assert len(screen.events("INIT", "disk") + screen.events("ALERT", "disk_slow")) == 1
+
+
+class Outage(App):
+    """A start that finds its venues unreachable for a while."""
+
+    left = 3
+    code = 75
+
+    async def _with_journal(self) -> int:
+        self.left -= 1
+        if self.left >= 0:
+            raise Failed(self.code, "grvt: dark; try again later")
+        return 0
+
+
+def outage(folder: Path, *, managed: bool, **changes: int) -> tuple[Any, Screen, Hands]:
+    app, screen = made(folder, Outage)
+    hands = Hands()
+    app.clock, app.notifier = hands, SimpleNamespace(managed=managed, status=lambda _: None)
+    for name, value in changes.items():
+        setattr(app, name, value)
+    return app, screen, hands
+
+
+async def test_under_a_manager_a_start_waits_out_an_outage_instead_of_spending_its_starts(
+    tmp_path: Path,
+) -> None:
+    app, screen, hands = outage(tmp_path, managed=True)
+    assert await app.run() == 0
+    assert screen.events("INIT", "waiting") == [{"why": "grvt: dark; try again later"}] * 3
+    assert hands.seconds == 3 * START_AGAIN
+
+
+@pytest.mark.parametrize(
+    ("managed", "changes", "tries"),
+    [
+        (False, {}, 1),  # by hand the first refusal is the answer
+        (True, {"code": 78}, 1),  # a human is needed: waiting mends nothing
+        (True, {"_stop_asked": True}, 1),
+        (True, {"left": 1000}, 31),  # a minute, then the manager's turn
+    ],
+)
+async def test_a_start_that_does_not_wait_or_not_for_ever(
+    tmp_path: Path, managed: bool, changes: dict[str, int], tries: int
+) -> None:
+    app, _, _ = outage(tmp_path, managed=managed, **changes)
+    before = app.left
+    assert (await refusal(app))[0] == changes.get("code", 75)
+    assert before - app.left == tries
 
 
 async def test_a_disk_that_cannot_be_timed_leaves_the_word_to_the_journal(
