@@ -165,16 +165,13 @@ class App:
             await self.clock.sleep(START_AGAIN)
 
     def _time_disk(self) -> None:
-        """Say what a commit costs here. A slow disk is told, not refused: a leg may be open."""
+        """Alert a disk that is slow to commit. It is not refused: a leg may be open."""
         try:
             took = commit_times(self.config.state_dir, self.clock.mono)
         except (OSError, sqlite3.Error):
             return  # the journal is opened next: it says what is wrong, with the remedy
-        fields = {"commit_p50_us": str(took.p50 // 1000), "commit_p95_us": str(took.p95 // 1000)}
         if took.p95 > TOO_SLOW:
-            self.logs.emit("warning", "ALERT", "disk_slow", fields)
-        else:
-            self.logs.emit("info", "INIT", "disk", fields)
+            self.logs.emit("warning", "ALERT", "disk_slow", {"why": str(took)})
 
     def _lease(self) -> Lease:
         try:

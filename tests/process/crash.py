@@ -205,6 +205,7 @@ def child(order: dict[str, Any]) -> int:
     out = os.open(order["out"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for number in (1, 2):
         os.dup2(out, number)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a shell's background jobs ignore it
     os.environ.clear()
     os.environ.update(order["env"])
     os.chdir(order["cwd"])

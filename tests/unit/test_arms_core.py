@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from daemon.core import Command
+from daemon.journal_file import JournalLost
 from safety.guards import GuardView, Trip, trips
 from safety.reasons import Reason
 from strategy.cycle import advance_cycle
@@ -45,6 +47,7 @@ from tests.builders import (
     world,
 )
 from tests.unit.fold_rig import ONE, maker_world, seen
+from tests.unit.test_guards_core import Rig
 from tests.unit.test_router import AT_ONCE, exposed, fresh, placed, step
 
 # --- numbers -------------------------------------------------------------------------------------
@@ -171,3 +174,18 @@ def test_a_second_taking_order_goes_as_far_as_the_first_that_is_still_in_flight_
     assert second.draft.qty == qty("0.5")
     assert (second.draft.px, second.draft.side) == (px(limit), Side.SELL)
     assert second.draft.px <= draft(price=seen_px).px
+
+
+def test_F39_S3_an_order_whose_row_is_not_durable_is_neither_planned_nor_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig()
+    rig.fresh()
+
+    def full(*_: object) -> None:
+        raise JournalLost("database or disk is full")
+
+    monkeypatch.setattr(rig.journal, "order", full)
+    commands: list[Command] = []
+    assert rig.core._place(maker_draft(), commands, rig.now()), "and the core decides again"
+    assert (commands, rig.w.orders) == ([], {})
