@@ -197,7 +197,7 @@ def test_F37_F46_pings_come_from_a_healthy_loop_only(
 def test_F54_under_a_manager_a_start_waits_for_a_venue_and_then_trades(
     venues: Venues, begin: Start, manager: Manager
 ) -> None:
-    inject(venues, "grvt", "F54", seconds=8)
+    inject(venues, "grvt", "F54", seconds=5)
     run = begin(venues, *CROSS, "--iter", "1", NOTIFY_SOCKET=manager.path)
     said(run, "[INIT] waiting why=", 30)
     assert finished(run, 60) == 0, run.said()[-3000:]

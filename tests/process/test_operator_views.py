@@ -64,13 +64,13 @@ def test_watch_shows_a_daemon_that_trades_and_ends_with_it(
 
 
 def test_bench_latency_times_the_daemon_and_the_sdk_over_the_wire(tmp_path: Path) -> None:
-    done = hedged(tmp_path, "bench", "latency", "--samples", "2", "--json", limit=120)
+    done = hedged(tmp_path, "bench", "latency", "--samples", "1", "--json", limit=120)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     paths = {name for name in told if name != "ratio_p50"}
     assert {"hedged", "sdk"} <= paths <= {"hedged", "hedged_without_commit", "sdk"}
     assert all(
-        told[name]["n"] == 2 and 0 < told[name]["p50"] <= told[name]["p99"] for name in paths
+        told[name]["n"] == 1 and 0 < told[name]["p50"] <= told[name]["p99"] for name in paths
     )
     assert told["ratio_p50"] > 0
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
