@@ -124,7 +124,6 @@ class App:
         self._reloader: Reloader | None = None
         self.logs = logs
         self.purpose = purpose
-        self.flatten_only = purpose is Purpose.FLATTEN
         self.clock = SystemClock() if clock is None else clock
         self.notifier = Notifier.from_environment()
         self.host: SimHost | None = None
@@ -133,6 +132,11 @@ class App:
         self._restart = False
         self._loop_running: Loop | None = None
         self._stop_asked = False
+
+    @property
+    def flatten_only(self) -> bool:
+        """Whether the run only closes positions, and does so under worse conditions."""
+        return self.purpose is Purpose.FLATTEN
 
     async def run(self) -> int:
         """Take the lease and the journal, then trade."""

@@ -76,9 +76,15 @@ class _Command:
 # --- flags -----------------------------------------------------------------------------------
 
 
-def _run_flags(parser: argparse.ArgumentParser) -> None:
+def _some_of_run(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add flags of ``run`` by name; without names all of them."""
     for name, shown, text in RUN_FLAGS:
-        parser.add_argument(f"--{name}", metavar=shown, help=text)
+        if name in names or not names:
+            parser.add_argument(f"--{name}", metavar=shown, help=text)
+
+
+def _run_flags(parser: argparse.ArgumentParser) -> None:
+    _some_of_run(parser)
     parser.add_argument(
         "--flatten-on-exit",
         action="store_const",
@@ -148,10 +154,7 @@ def _record_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--licence", default="none stated", metavar="TEXT", help="put into the files' headers"
     )
-    shown = {"config", "env-file", "log-format"}
-    for name, value, text in RUN_FLAGS:
-        if name in shown:
-            parser.add_argument(f"--{name}", metavar=value, help=text)
+    _some_of_run(parser, "config", "env-file", "log-format")
     parser.add_argument("--log-file", metavar="FILE", help="log in console format (default none)")
 
 
@@ -189,10 +192,7 @@ def _resume_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor_flags(parser: argparse.ArgumentParser) -> None:
-    shown = {"ticker", "size", "max-position", "config", "env-file", "state-dir"}
-    for name, value, text in RUN_FLAGS:
-        if name in shown:
-            parser.add_argument(f"--{name}", metavar=value, help=text)
+    _some_of_run(parser, "ticker", "size", "max-position", "config", "env-file", "state-dir")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

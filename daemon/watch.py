@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from daemon.admin import EXIT_UNREACHABLE
+from daemon.admin import EXIT_OK, EXIT_UNREACHABLE
 from daemon.config import EXIT_USAGE, ConfigError, resolve_state_dir
 from daemon.control import ControlFailed, DaemonNotRunning, ask
 
-EXIT_OK = 0
 LEAST, MOST = Decimal("0.1"), Decimal(3600)
 CLEAR = "\x1b[H\x1b[2J"
 TIMEOUT = 2.0
