@@ -37,6 +37,13 @@ class Failed(Exception):  # noqa: N818 - carries the exit code and its one line
         self.code = code
 
 
+async def clock_offset(port: VenuePort, clock: SystemClock) -> Ns:
+    """Return the venue's clock minus ours, ns, to half a round trip; raises VenueError."""
+    before = clock.wall()
+    stated = await port.server_time()
+    return Ns(stated - (before + clock.wall()) // 2)
+
+
 class Connector:
     """Connects one run."""
 
@@ -112,14 +119,12 @@ class Connector:
 
     async def _check_clock(self, port: VenuePort) -> None:
         """Refuse to sign with a clock that is off; a venue that will not tell its time is said."""
-        before = self._clock.wall()
         try:
-            stated = await port.server_time()
+            offset = await clock_offset(port, self._clock)
         except (VenueMalformed, VenueRefused) as bad:
             fields: dict[str, str | int] = {"venue": port.venue.value, "why": str(bad)}
             self._logs.emit("warning", "ALERT", "clock_unknown", fields)
             return
-        offset = stated - (before + self._clock.wall()) // 2
         if abs(offset) > MAX_SKEW:
             ms = offset // 1_000_000
             # NTP mends a step by itself, and a leg may be naked meanwhile: try again, not a human

@@ -18,7 +18,7 @@ from pathlib import Path
 from daemon.assembly import Seams, live_ports
 from daemon.clock import SystemClock
 from daemon.config import ConfigError, RunConfig, load_config
-from daemon.connecting import EXIT_UNREACHABLE, MAX_SKEW
+from daemon.connecting import EXIT_UNREACHABLE, MAX_SKEW, clock_offset
 from daemon.core import Settings
 from daemon.disk import SLOW, TOO_SLOW, commit_times
 from daemon.emergency import DRY_ID, RehearsalFailed, rehearse
@@ -187,10 +187,8 @@ class Venues:
         return OK, "the key is taken"
 
     async def _offset(self, port: VenuePort) -> tuple[str, str]:
-        before = self._clock.wall()
-        stated = await port.server_time()
-        offset = (before + self._clock.wall()) // 2 - stated
-        said = f"ours is {offset // 1_000_000} ms ahead"
+        offset = await clock_offset(port, self._clock)
+        said = f"ours is {-offset // 1_000_000} ms ahead"
         if abs(offset) > MAX_SKEW:
             return FAIL, f"{said}: signatures are refused; fix NTP"
         return OK, said
