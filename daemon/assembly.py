@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random  # noqa: TID251 - the type of the injected generator
+from typing import Any
 
 from daemon.config import RunConfig
 from exchanges.backpack.venue import BackpackConfig, BackpackVenue
@@ -61,6 +62,26 @@ def sim_ports(ready: Ready, seams: Seams) -> Mapping[Venue, VenuePort]:
         ),
         seams,
     )
+
+
+def live_environment(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables by which ``--venues live`` trades on a simulator's ready line."""
+    grvt, backpack = told["grvt"], told["backpack"]
+    return {
+        "BACKPACK_PUBLIC_KEY": backpack["public_key"],
+        "BACKPACK_SECRET_KEY": backpack["secret_key"],
+        "BACKPACK_API_URL": backpack["api"],
+        "BACKPACK_WS_URL": backpack["ws"],
+        "GRVT_API_KEY": grvt["api_key"],
+        "GRVT_PRIVATE_KEY": grvt["private_key"],
+        "GRVT_TRADING_ACCOUNT_ID": grvt["sub_account_id"],
+        "GRVT_ENVIRONMENT": "testnet",
+        "GRVT_EDGE_URL": grvt["edge"],
+        "GRVT_TRADES_URL": grvt["trades"],
+        "GRVT_MARKET_DATA_URL": grvt["market_data"],
+        "GRVT_WS_TRADES_URL": grvt["ws_trades"],
+        "GRVT_WS_MARKET_DATA_URL": grvt["ws_market_data"],
+    }
 
 
 def live_ports(config: RunConfig, seams: Seams) -> Mapping[Venue, VenuePort]:

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from daemon.assembly import live_environment
 from daemon.bench.tap import Stopwatch, Tap
 
 DISK, MEMORY, SDK = "hedged", "hedged_without_commit", "sdk"
@@ -149,20 +150,5 @@ async def _process(
 
 def _environment(ready: Mapping[str, Any], grvt_at: str, backpack_at: str) -> dict[str, str]:
     """Return a client's: orders and Backpack's socket go through the taps, the rest does not."""
-    grvt, backpack = ready["grvt"], ready["backpack"]
-    return {
-        "BACKPACK_PUBLIC_KEY": backpack["public_key"],
-        "BACKPACK_SECRET_KEY": backpack["secret_key"],
-        "BACKPACK_API_URL": backpack["api"],
-        "BACKPACK_WS_URL": f"ws://{backpack_at}",
-        "GRVT_API_KEY": grvt["api_key"],
-        "GRVT_PRIVATE_KEY": grvt["private_key"],
-        "GRVT_TRADING_ACCOUNT_ID": grvt["sub_account_id"],
-        "GRVT_ENVIRONMENT": "testnet",
-        "GRVT_EDGE_URL": grvt["edge"],
-        "GRVT_TRADES_URL": f"http://{grvt_at}",
-        "GRVT_MARKET_DATA_URL": grvt["market_data"],
-        "GRVT_WS_TRADES_URL": grvt["ws_trades"],
-        "GRVT_WS_MARKET_DATA_URL": grvt["ws_market_data"],
-        "MAX_DAILY_LOSS": "1000000",
-    }
+    through = {"BACKPACK_WS_URL": f"ws://{backpack_at}", "GRVT_TRADES_URL": f"http://{grvt_at}"}
+    return live_environment(ready) | through | {"MAX_DAILY_LOSS": "1000000"}

@@ -12,6 +12,7 @@ import logging
 import os
 import random  # noqa: TID251 - back-off jitter of the adapter that makes the fills
 import time
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -30,12 +31,13 @@ from pysdk.grvt_raw_types import (
     TimeInForce,
 )
 
+from daemon.assembly import Seams, live_ports
 from daemon.clock import SystemClock
+from daemon.config import load_config
 from exchanges.backpack.sdk import BackpackAccount, BackpackHttp
 from exchanges.backpack.signer import BackpackConfig, VenueTime
-from exchanges.backpack.venue import BackpackVenue
-from exchanges.grvt.signer import GrvtConfig, sdk_instrument
-from exchanges.grvt.venue import GrvtVenue
+from exchanges.grvt.signer import sdk_instrument
+from exchanges.port import VenuePort
 from exchanges.transport.rest import RestClient
 from strategy.domain import (
     ClientId,
@@ -46,6 +48,7 @@ from strategy.domain import (
     Qty,
     Side,
     Tif,
+    Venue,
     nano,
     plain,
 )
@@ -74,9 +77,15 @@ class SdkHedger:
     async def run(self) -> None:
         """Trade until cancelled."""
         env, rng = self._env, random.Random(1)  # noqa: S311 - jitter, not a secret
-        maker = BackpackVenue(self._backpack, self._clock, rng)
+        flags = {"ticker": BASE, "size": plain(SIZE), "venues": "live"}
+        live = load_config(flags, env, cwd=Path.cwd(), terminal=False)
+        ports = live_ports(live, Seams(self._clock, rng, lambda: 0, lambda _: None))
+        maker, hedge = ports[Venue.BACKPACK], ports[Venue.GRVT]
         await maker.open()
+        await hedge.open()
         rules = await maker.load(BASE)
+        known = await hedge.load(BASE)  # with our adapter: the SDK's own types lack fields (G7)
+        await hedge.close()
         config = GrvtApiConfig(
             env=GrvtEnv.TESTNET,
             trading_account_id=env["GRVT_TRADING_ACCOUNT_ID"],
@@ -87,26 +96,11 @@ class SdkHedger:
         api = GrvtRawAsync(config)
         api.env.edge.rpc_endpoint = env["GRVT_EDGE_URL"]
         api.md_rpc, api.td_rpc = env["GRVT_MARKET_DATA_URL"], env["GRVT_TRADES_URL"]
-        hedge = await self._hedge_rules(rng)
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._answer(session, api, config, hedge, rules.symbol))
+            tasks.create_task(self._answer(session, api, config, known, rules.symbol))
             await self._trade(maker, rules)
 
-    async def _hedge_rules(self, rng: random.Random) -> Instrument:
-        """Read what signing needs, with our adapter: the SDK's own types lack fields (G7)."""
-        env = self._env
-        config = GrvtConfig(
-            env["GRVT_API_KEY"], env["GRVT_PRIVATE_KEY"], env["GRVT_TRADING_ACCOUNT_ID"], "testnet",
-            env["GRVT_EDGE_URL"], env["GRVT_TRADES_URL"], env["GRVT_MARKET_DATA_URL"],
-            env["GRVT_WS_TRADES_URL"], env["GRVT_WS_MARKET_DATA_URL"],
-        )  # fmt: skip
-        venue = GrvtVenue(config, self._clock, rng.random, lambda: 0, lambda _: None)
-        await venue.open()
-        rules = await venue.load(BASE)
-        await venue.close()
-        return rules
-
-    async def _trade(self, maker: BackpackVenue, rules: Instrument) -> None:
+    async def _trade(self, maker: VenuePort, rules: Instrument) -> None:
         side = Side.BUY
         while True:
             await asyncio.sleep(PAUSE)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from daemon.assembly import live_environment
+
 ROOT = Path(__file__).parents[2]
 HEDGED = [sys.executable, "-m", "daemon"]
 PATIENCE = 4
@@ -65,23 +67,7 @@ class Simulator:
         return sum(float(p) for p in self.positions())
 
     def environment(self, **extra: str) -> dict[str, str]:
-        grvt, backpack = self.ready["grvt"], self.ready["backpack"]
-        return environment(
-            BACKPACK_PUBLIC_KEY=backpack["public_key"],
-            BACKPACK_SECRET_KEY=backpack["secret_key"],
-            BACKPACK_API_URL=backpack["api"],
-            BACKPACK_WS_URL=backpack["ws"],
-            GRVT_API_KEY=grvt["api_key"],
-            GRVT_PRIVATE_KEY=grvt["private_key"],
-            GRVT_TRADING_ACCOUNT_ID=grvt["sub_account_id"],
-            GRVT_ENVIRONMENT="testnet",
-            GRVT_EDGE_URL=grvt["edge"],
-            GRVT_TRADES_URL=grvt["trades"],
-            GRVT_MARKET_DATA_URL=grvt["market_data"],
-            GRVT_WS_TRADES_URL=grvt["ws_trades"],
-            GRVT_WS_MARKET_DATA_URL=grvt["ws_market_data"],
-            **extra,
-        )
+        return environment(**live_environment(self.ready), **extra)
 
     def close(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -123,6 +109,14 @@ def start(folder: Path, *flags: str, env: dict[str, str] | None = None) -> subpr
             text=True,
         )
     STARTED.append(process)
+    return process
+
+
+def holding(simulator: Simulator, folder: Path, *flags: str) -> subprocess.Popen[str]:
+    """Start a daemon that builds a pair of 0.5 and holds it; returns once both legs stand."""
+    env = simulator.environment()
+    process = start(folder, *flags, "--size", "0.5", "--sleep", "600", env=env)
+    until(lambda: simulator.positions() == ("0.5", "-0.5"), 60, "a hedged position")
     return process
 
 

@@ -267,7 +267,8 @@ def test_F39_F40_a_journal_that_fails_reduces_from_memory_halts_and_is_recovered
     settled(venues, begin)
 
 
-def test_F39_flatten_works_without_a_usable_journal(venues: Venues, begin: Start) -> None:
+def died_with_a_broken_journal(venues: Venues, begin: Start) -> Path:
+    """A daemon dies with a hedged pair, and its journal is no database any more."""
     run = begin(venues, *HELD)
     holds(venues, run)
     os.kill(run.pid, signal.SIGKILL)
@@ -275,6 +276,11 @@ def test_F39_flatten_works_without_a_usable_journal(venues: Venues, begin: Start
     journal = run.folder / "state" / "live.db"
     journal.with_name("live.db-wal").unlink(missing_ok=True)
     journal.write_bytes(b"not a journal" * 1000)
+    return journal
+
+
+def test_F39_flatten_works_without_a_usable_journal(venues: Venues, begin: Start) -> None:
+    journal = died_with_a_broken_journal(venues, begin)
     refused = begin(venues, *CROSS, "--iter", "1")
     assert finished(refused, 15) == 78
     done = begin(venues, "flatten", *LIVE)
@@ -289,13 +295,7 @@ def test_F39_flatten_works_without_a_usable_journal(venues: Venues, begin: Start
 def test_F41_a_journal_moved_away_is_made_anew_from_what_the_venues_hold(
     venues: Venues, begin: Start
 ) -> None:
-    run = begin(venues, *HELD)
-    holds(venues, run)
-    os.kill(run.pid, signal.SIGKILL)
-    finished(run, 10)
-    journal = run.folder / "state" / "live.db"
-    journal.with_name("live.db-wal").unlink(missing_ok=True)
-    journal.write_bytes(b"not a journal" * 1000)
+    journal = died_with_a_broken_journal(venues, begin)
     refused = begin(venues, "adopt", *LIVE, "--yes")
     assert finished(refused, 15) == 78
     assert "or move it and its -wal away, and settle what is open with `hedged ad" in refused.said()

@@ -13,7 +13,16 @@ from typing import Any
 
 import pytest
 
-from tests.process.programs import OVERLOADED, PATIENCE, Simulator, hedged, slack, start, until
+from tests.process.programs import (
+    OVERLOADED,
+    PATIENCE,
+    Simulator,
+    hedged,
+    holding,
+    slack,
+    start,
+    until,
+)
 
 LIVE = ("--ticker", "ETH", "--venues", "live", "--log-format", "console", "--fill-timeout", "1")
 
@@ -123,8 +132,7 @@ def test_operator_commands_on_a_running_daemon(
 ) -> None:
     simulator = fresh_simulator("--speed", "6")
     env = simulator.environment()
-    process = start(tmp_path, *LIVE, "--size", "0.5", "--sleep", "600", env=env)
-    until(lambda: simulator.positions() == ("0.5", "-0.5"), 60, "a hedged position")
+    process = holding(simulator, tmp_path, *LIVE)
     shown = status_of(tmp_path)
     assert shown["mode"] == "RUNNING"
     assert shown["legs"]["backpack"]["position"] == "0.5"
@@ -146,8 +154,7 @@ def test_flatten_works_with_the_daemon_dead(
 ) -> None:
     simulator = fresh_simulator("--speed", "6")
     env = simulator.environment()
-    process = start(tmp_path, *LIVE, "--size", "0.5", "--sleep", "600", env=env)
-    until(lambda: simulator.positions() == ("0.5", "-0.5"), 60, "a hedged position")
+    process = holding(simulator, tmp_path, *LIVE)
     process.send_signal(signal.SIGKILL)
     process.wait(10 * PATIENCE)
     done = hedged(tmp_path, "flatten", env=env, limit=60)

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.process.programs import HEDGED, PATIENCE, Simulator, hedged, start, until
+from tests.process.programs import HEDGED, PATIENCE, Simulator, hedged, holding
 
 LIVE = ("--ticker", "ETH", "--venues", "live", "--log-format", "console")
 
@@ -40,8 +40,7 @@ def test_watch_shows_a_daemon_that_trades_and_ends_with_it(
 ) -> None:
     simulator = fresh_simulator("--speed", "6")
     env = simulator.environment()
-    process = start(tmp_path, *LIVE, "--size", "0.5", "--sleep", "600", env=env)
-    until(lambda: simulator.positions() == ("0.5", "-0.5"), 60, "a hedged position")
+    process = holding(simulator, tmp_path, *LIVE)
     with subprocess.Popen(
         [*HEDGED, "watch", "--interval", "0.2"],
         cwd=tmp_path,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exchanges.grvt.codec import client_text
-from tests.process.programs import PATIENCE, Simulator, hedged, start, until
+from tests.process.programs import PATIENCE, Simulator, hedged, holding, start, until
 
 LIVE = ("--ticker", "ETH", "--venues", "live", "--log-format", "json", "--fill-timeout", "1")
 
@@ -76,8 +76,7 @@ def test_F74_F75_one_empty_answer_is_not_flat_and_an_orphan_pair_is_named(
 ) -> None:
     simulator = fresh_simulator("--speed", "6")
     env = simulator.environment()
-    process = start(tmp_path, *LIVE, "--size", "0.5", "--sleep", "600", env=env)
-    until(lambda: simulator.positions() == ("0.5", "-0.5"), 60, "a hedged position")
+    process = holding(simulator, tmp_path, *LIVE)
     process.send_signal(signal.SIGKILL)
     process.wait(10 * PATIENCE)
     other = tmp_path / "other"
